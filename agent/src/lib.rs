@@ -1,0 +1,15 @@
+//! Kitelet puts the services of a small Linux machine on the public Internet
+//! from behind NAT, a firewall or a mobile uplink, over the PageKite protocol.
+//!
+//! The rooms of the house; arrows point one way:
+//! `cli -> agent -> {wire, net, system, config}`, and [`wire`] imports nothing
+//! of ours.
+
+#![deny(unsafe_code)]
+
+pub mod agent;
+pub mod cli;
+pub mod config;
+pub mod net;
+pub mod system;
+pub mod wire;
