@@ -36,9 +36,7 @@ impl KiteId {
         }
         let domain_fits = !domain.is_empty()
             && domain.len() <= MAX_DOMAIN_BYTES
-            && domain
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b".-_*".contains(&byte))
+            && domain.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_*".contains(&byte))
             && !domain[1..].contains('*')
             && (!domain.starts_with('*') || domain.starts_with("*."));
         if !domain_fits {
@@ -70,10 +68,7 @@ impl KiteId {
     /// (`protocol.md` 13: `http`, its fall-backs `http2` and `http3`, and
     /// `websocket`).
     pub fn is_http(&self) -> bool {
-        matches!(
-            self.protocol.as_str(),
-            "http" | "http2" | "http3" | "websocket"
-        )
+        matches!(self.protocol.as_str(), "http" | "http2" | "http3" | "websocket")
     }
 
     /// Whether this kite serves `host`: the same name, or any depth below the
@@ -145,11 +140,7 @@ mod tests {
 
     #[test]
     fn reads_and_writes_every_shape() {
-        for text in [
-            "http:foo.example.com",
-            "raw-22:foo.example.com",
-            "https:*.example.com",
-        ] {
+        for text in ["http:foo.example.com", "raw-22:foo.example.com", "https:*.example.com"] {
             assert_eq!(text.parse::<KiteId>().expect("valid").to_string(), text);
         }
     }

@@ -1,0 +1,484 @@
+//! A tunnel after its handshake: many streams over one byte stream, the same
+//! at both ends.
+//!
+//! The contract. The driver owns the sockets and the clock.
+//! 1. Bytes from the tunnel go to [`Session::receive`], again and again until
+//!    it returns `None`; each event is acted upon before the next call.
+//! 2. What a service or visitor sends is read into a buffer with
+//!    [`HEADER_ROOM`](super::HEADER_ROOM) bytes free in front, at most
+//!    [`Session::send_room`] bytes, and framed by [`Session::data_frame`].
+//! 3. After each of these, and before each data frame, as long as
+//!    [`Session::has_control_frames`] and the tunnel takes bytes,
+//!    [`Session::control_frames`] is written to the tunnel.
+//! 4. At [`Session::deadline`], [`Session::expired_stream`] is called until it
+//!    returns `None`.
+//!
+//! Everything that waits in here is bounded by the number of streams; data
+//! never waits in here at all.
+
+mod event;
+mod stream;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::answer::{Answer, Quota};
+use super::burst::{BurstGuard, PADDING_BYTES};
+use super::decode::{Decoder, Piece};
+use super::deflate::{Deflater, SHORTEST_COMPRESSED_BYTES};
+use super::encode;
+use super::error::WireError;
+use super::headers::{Eof, Headers};
+use super::request::TunnelRequest;
+pub use event::{Event, Open};
+use stream::Stream;
+
+/// Idle time after which a stream that is closed in one direction is closed in
+/// the other (`protocol.md` 10). Open streams have no limit: a quiet SSH lives
+/// for days.
+pub const HALF_CLOSED_LIMIT: Duration = Duration::from_secs(120);
+/// How often half-closed streams are looked at.
+const HALF_CLOSED_CHECK: Duration = Duration::from_secs(5);
+/// Refusals of unknown streams that wait to be sent; further ones are dropped,
+/// and the other end is told at its next try.
+const MAX_REFUSALS: usize = 256;
+/// Longest text of a PING that is echoed (`protocol.md` 6).
+const MAX_PING_BYTES: usize = 64;
+/// Kite frames that wait to be sent; a peer that asks for more without reading
+/// the answers gets none for the rest.
+const MAX_PAYLOADS: usize = 8;
+/// Largest stream id that small agents can read (`protocol.md` 6).
+const LARGEST_STREAM_ID: u32 = 99_999_999;
+
+/// Which end of the tunnel this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The device end: streams are opened by the other end.
+    Agent,
+    /// The public end: opens the streams.
+    Relay,
+}
+
+/// How a session behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionSettings {
+    /// Which end this is.
+    pub role: Role,
+    /// Streams at the same time.
+    pub max_streams: usize,
+    /// Bytes of headers in one frame.
+    pub max_header_bytes: usize,
+    /// Send zlib chunks: the other end reads them and the user asked for it.
+    pub compress: bool,
+    /// The other end may be one that dies of 150 frames in one read.
+    pub guard_bursts: bool,
+}
+
+/// A tunnel.
+#[derive(Debug)]
+pub struct Session {
+    settings: SessionSettings,
+    decoder: Decoder,
+    /// Where the body of the current frame goes.
+    body_of: Option<u32>,
+    streams: BTreeMap<u32, Stream>,
+    /// Streams with something to tell, each at most once.
+    queue: VecDeque<u32>,
+    refusals: VecDeque<u32>,
+    payloads: VecDeque<Vec<u8>>,
+    pong: Option<Vec<u8>>,
+    sign_of_life: Option<SignOfLife>,
+    pings_sent: u64,
+    burst: BurstGuard,
+    padding_is_due: bool,
+    deflater: Option<Deflater>,
+    compressed: Vec<u8>,
+    next_stream: u32,
+    next_check: Option<Instant>,
+}
+
+/// What [`Session::show_life`] sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignOfLife {
+    /// Asks for an answer.
+    Ping,
+    /// Asks for nothing; the only one that every relay survives
+    /// (`protocol.md` 18).
+    Noop,
+}
+
+impl Session {
+    /// A tunnel right after the head of its handshake.
+    pub fn new(settings: SessionSettings) -> Self {
+        Self {
+            settings,
+            decoder: Decoder::new(settings.max_header_bytes),
+            body_of: None,
+            streams: BTreeMap::new(),
+            queue: VecDeque::new(),
+            refusals: VecDeque::new(),
+            payloads: VecDeque::new(),
+            pong: None,
+            sign_of_life: None,
+            pings_sent: 0,
+            burst: BurstGuard::default(),
+            padding_is_due: false,
+            deflater: settings.compress.then(Deflater::new),
+            compressed: Vec::new(),
+            next_stream: 1,
+            next_check: None,
+        }
+    }
+
+    /// The next event in `input`, which is shortened by what was used; `None`
+    /// when all of it is used.
+    ///
+    /// # Errors
+    /// The other end broke the protocol; the tunnel has to be closed.
+    pub fn receive<'s, 'i: 's>(
+        &'s mut self,
+        now: Instant,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Event<'s>>, WireError> {
+        let Some(piece) = self.decoder.next(input)? else { return Ok(None) };
+        let event = match piece {
+            Piece::End => {
+                self.body_of = None;
+                Event::Progress
+            }
+            Piece::Body(bytes) => match self.body_of {
+                Some(stream) => Event::Data { stream, bytes },
+                None => Event::Progress,
+            },
+            Piece::Headers(block) => {
+                let headers = Headers::parse(block)?;
+                if !headers.has_meaning() {
+                    return Err(WireError::FrameWithoutMeaning);
+                }
+                if let Some(text) = headers.ping {
+                    // The newest question is the one that is answered.
+                    self.pong = Some(text[..text.len().min(MAX_PING_BYTES)].to_vec());
+                }
+                if headers.restart_compression && self.deflater.is_some() {
+                    // The stream that both ends agreed on is gone, and sending
+                    // on in clear needs no agreement.
+                    self.deflater = None;
+                }
+                if headers.noop {
+                    return Self::control_event(
+                        self.settings.role,
+                        &mut self.streams,
+                        now,
+                        &headers,
+                        block,
+                    )
+                    .map(Some);
+                }
+                let Some(stream) = headers.stream else { return Ok(Some(Event::Progress)) };
+                if let Some(eof) = headers.eof {
+                    let Some(known) = self.streams.get_mut(&stream) else {
+                        return Ok(Some(Event::Progress));
+                    };
+                    known.receive(eof);
+                    known.active = now;
+                    if known.is_over() {
+                        if known.is_queued {
+                            // A stale entry for each stream that a hostile peer
+                            // opens and closes would grow without bound.
+                            self.queue.retain(|&queued| queued != stream);
+                        }
+                        self.streams.remove(&stream);
+                    } else if known.is_half_closed() {
+                        self.next_check.get_or_insert(now + HALF_CLOSED_CHECK);
+                    }
+                    Event::Eof { stream, eof }
+                } else if let Some(known) = self.streams.get_mut(&stream) {
+                    known.active = now;
+                    self.body_of = known.takes_data().then_some(stream);
+                    Event::Progress
+                } else {
+                    let open = match self.settings.role {
+                        Role::Agent => Open::read(&headers)?,
+                        // Streams are the relay's to open (`protocol.md` 9).
+                        Role::Relay => None,
+                    };
+                    match open {
+                        Some(open) if self.streams.len() >= self.settings.max_streams => {
+                            Event::TooManyStreams { stream, open }
+                        }
+                        Some(open) => {
+                            let mut new = Stream::new(now);
+                            // The first receipt sets the relay's window to work.
+                            new.is_queued = true;
+                            self.queue.push_back(stream);
+                            self.streams.insert(stream, new);
+                            self.body_of = Some(stream);
+                            Event::Open { stream, open }
+                        }
+                        None => {
+                            Self::push_refusal(&mut self.refusals, stream);
+                            Event::Progress
+                        }
+                    }
+                }
+            }
+        };
+        Ok(Some(event))
+    }
+
+    fn control_event<'a>(
+        role: Role,
+        streams: &mut BTreeMap<u32, Stream>,
+        now: Instant,
+        headers: &Headers<'a>,
+        block: &'a [u8],
+    ) -> Result<Event<'a>, WireError> {
+        if let (Some(stream), Some(kilobytes)) = (headers.stream, headers.delivered_kilobytes) {
+            let Some(known) = streams.get_mut(&stream) else { return Ok(Event::Progress) };
+            known.window.delivered(now, kilobytes);
+            return Ok(Event::Room { stream });
+        }
+        if headers.has_kite_lines {
+            return Ok(match role {
+                Role::Agent => Event::Answer(Box::new(Answer::parse_lines(block)?)),
+                Role::Relay => Event::Request(Box::new(TunnelRequest::parse_lines(block)?)),
+            });
+        }
+        let quota = Quota {
+            kilobytes: headers.quota_kilobytes,
+            days: headers.quota_days,
+            connections: headers.quota_connections,
+            visitors: None,
+        };
+        Ok(if quota == Quota::default() { Event::Progress } else { Event::Quota(quota) })
+    }
+
+    /// Opens a stream, as only the relay does: appends the first frame with
+    /// the bytes that the visitor has sent so far. `None` when the limit is
+    /// reached.
+    pub fn open(
+        &mut self,
+        now: Instant,
+        open: &Open<'_>,
+        body: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Option<u32> {
+        if self.streams.len() >= self.settings.max_streams {
+            return None;
+        }
+        while self.streams.contains_key(&self.next_stream) {
+            self.advance_stream_id();
+        }
+        let stream = self.next_stream;
+        self.advance_stream_id();
+        let mut payload = open.encode(stream);
+        payload.extend_from_slice(body);
+        let start = output.len();
+        encode::push_payload(output, &payload);
+        self.note_frame(now, output.len() - start);
+        let mut new = Stream::new(now);
+        new.window.sent(now, body.len() as u64);
+        new.is_queued = true;
+        self.queue.push_back(stream);
+        self.streams.insert(stream, new);
+        Some(stream)
+    }
+
+    /// Bytes that may be sent on this stream now; 0 as well for a stream that
+    /// is gone.
+    pub fn send_room(&self, stream: u32) -> usize {
+        let known = self.streams.get(&stream).filter(|known| known.may_send());
+        known.map_or(0, |known| usize::try_from(known.window.room()).unwrap_or(usize::MAX))
+    }
+
+    /// Frames the bytes at `body` in `buffer`, which has
+    /// [`HEADER_ROOM`](super::HEADER_ROOM) bytes free in front of them.
+    pub fn data_frame<'b>(
+        &'b mut self,
+        now: Instant,
+        stream: u32,
+        buffer: &'b mut [u8],
+        body: Range<usize>,
+    ) -> &'b [u8] {
+        if let Some(known) = self.streams.get_mut(&stream) {
+            known.window.sent(now, body.len() as u64);
+            known.active = now;
+        }
+        let frame = encode::data_frame(buffer, body, stream);
+        if self.deflater.is_some() && frame.len() > SHORTEST_COMPRESSED_BYTES {
+            self.compress(&buffer[frame]);
+            self.note_frame(now, self.compressed.len());
+            return &self.compressed;
+        }
+        self.note_frame(now, frame.len());
+        &buffer[frame]
+    }
+
+    /// Notes that our socket has taken `bytes` of this stream.
+    pub fn delivered(&mut self, stream: u32, bytes: usize) {
+        let Some(known) = self.streams.get_mut(&stream) else { return };
+        known.receipts.delivered(bytes as u64);
+        if known.owes_receipt() {
+            self.enqueue(stream);
+        }
+    }
+
+    /// Closes a stream or a half of it: `read` when our socket is at its end,
+    /// `write` when it takes no more. The other end is told, and the stream is
+    /// forgotten once both directions are over.
+    pub fn close(&mut self, now: Instant, stream: u32, eof: Eof) {
+        let Some(known) = self.streams.get_mut(&stream) else { return };
+        known.close(eof);
+        known.active = now;
+        if known.is_half_closed() {
+            self.next_check.get_or_insert(now + HALF_CLOSED_CHECK);
+        }
+        self.enqueue(stream);
+    }
+
+    /// Refuses a stream of [`Event::TooManyStreams`].
+    pub fn refuse(&mut self, stream: u32) {
+        Self::push_refusal(&mut self.refusals, stream);
+    }
+
+    /// Sends a sign of life with the next control frames.
+    pub fn show_life(&mut self, sign: SignOfLife) {
+        self.sign_of_life = Some(sign);
+    }
+
+    /// Sends the payload of a kite request or answer with the next control
+    /// frames; false when too many wait already.
+    pub fn send_payload(&mut self, payload: Vec<u8>) -> bool {
+        let has_room = self.payloads.len() < MAX_PAYLOADS;
+        if has_room {
+            self.payloads.push_back(payload);
+        }
+        has_room
+    }
+
+    /// Whether [`Self::control_frames`] has something to write.
+    pub fn has_control_frames(&self) -> bool {
+        self.padding_is_due
+            || self.pong.is_some()
+            || self.sign_of_life.is_some()
+            || !self.payloads.is_empty()
+            || !self.queue.is_empty()
+            || !self.refusals.is_empty()
+    }
+
+    /// Appends what the other end has to be told, until `output` is
+    /// `limit` bytes long or a little more.
+    pub fn control_frames(&mut self, now: Instant, output: &mut Vec<u8>, limit: usize) {
+        while output.len() < limit {
+            let start = output.len();
+            if self.padding_is_due {
+                encode::push_noop(output, PADDING_BYTES - 20);
+            } else if let Some(text) = self.pong.take() {
+                encode::push_pong(output, &text);
+            } else if let Some(payload) = self.payloads.pop_front() {
+                encode::push_payload(output, &payload);
+            } else if let Some(stream) = self.queue.pop_front() {
+                self.stream_frame(stream, output);
+            } else if let Some(stream) = self.refusals.pop_front() {
+                encode::push_eof(output, stream, Eof::BOTH);
+            } else if let Some(sign) = self.sign_of_life.take() {
+                match sign {
+                    SignOfLife::Ping => {
+                        self.pings_sent += 1;
+                        encode::push_ping(output, self.pings_sent);
+                    }
+                    SignOfLife::Noop => encode::push_noop(output, 1),
+                }
+            } else {
+                return;
+            }
+            if output.len() > start {
+                self.note_frame(now, output.len() - start);
+            }
+        }
+    }
+
+    /// When [`Self::expired_stream`] is to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next_check
+    }
+
+    /// A half-closed stream on which nothing has moved for
+    /// [`HALF_CLOSED_LIMIT`]; it is closed, and its socket is to be closed.
+    pub fn expired_stream(&mut self, now: Instant) -> Option<u32> {
+        if self.next_check.is_none_or(|check| check > now) {
+            return None;
+        }
+        let mut half_closed =
+            self.streams.iter().filter(|(_, known)| known.is_half_closed()).peekable();
+        let some_are = half_closed.peek().is_some();
+        let expired = half_closed
+            .find(|(_, known)| now.saturating_duration_since(known.active) >= HALF_CLOSED_LIMIT)
+            .map(|(&stream, _)| stream);
+        match expired {
+            Some(stream) => self.close(now, stream, Eof::BOTH),
+            None => self.next_check = some_are.then(|| now + HALF_CLOSED_CHECK),
+        }
+        expired
+    }
+
+    /// Streams that are open.
+    pub fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Writes one frame for a stream with something to tell; it is queued
+    /// again when there is more.
+    fn stream_frame(&mut self, stream: u32, output: &mut Vec<u8>) {
+        let Some(known) = self.streams.get_mut(&stream) else { return };
+        known.is_queued = false;
+        if known.owes_receipt() {
+            let kilobytes = known.receipts.report();
+            encode::push_receipt(output, stream, kilobytes);
+        } else if let Some(eof) = known.untold() {
+            encode::push_eof(output, stream, eof);
+            known.told(eof);
+        }
+        if known.is_over() {
+            self.streams.remove(&stream);
+        } else if known.owes_receipt() || known.untold().is_some() {
+            self.enqueue(stream);
+        }
+    }
+
+    fn enqueue(&mut self, stream: u32) {
+        if let Some(known) = self.streams.get_mut(&stream) {
+            if !known.is_queued {
+                known.is_queued = true;
+                self.queue.push_back(stream);
+            }
+        }
+    }
+
+    fn push_refusal(refusals: &mut VecDeque<u32>, stream: u32) {
+        if refusals.len() < MAX_REFUSALS && !refusals.contains(&stream) {
+            refusals.push_back(stream);
+        }
+    }
+
+    fn note_frame(&mut self, now: Instant, bytes: usize) {
+        self.padding_is_due = self.settings.guard_bursts && self.burst.note(now, bytes);
+    }
+
+    /// Compresses the payload of an encoded frame into `self.compressed`.
+    fn compress(&mut self, frame: &[u8]) {
+        let Some(deflater) = &mut self.deflater else { return };
+        let line = frame.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let payload = &frame[line..];
+        let mut deflated = Vec::with_capacity(payload.len() + 64);
+        deflater.deflate(payload, &mut deflated);
+        self.compressed.clear();
+        encode::push_compressed(&mut self.compressed, payload.len(), &deflated);
+    }
+
+    fn advance_stream_id(&mut self) {
+        self.next_stream =
+            if self.next_stream == LARGEST_STREAM_ID { 1 } else { self.next_stream + 1 };
+    }
+}
