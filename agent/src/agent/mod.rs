@@ -1,1 +1,4 @@
 //! stub
+
+pub mod access;
+pub mod proxy_protocol;
