@@ -1,4 +1,5 @@
 //! stub
 
 pub mod access;
+pub mod answer;
 pub mod proxy_protocol;
