@@ -2,4 +2,5 @@
 
 pub mod access;
 pub mod answer;
+pub mod http;
 pub mod proxy_protocol;
