@@ -1,1 +1,36 @@
-//! stub
+//! Sockets, TLS and DNS: everything that waits for, or fails because of, the
+//! network. Nothing outside this room names `rustls`, and nothing inside it
+//! knows a frame.
+//!
+//! Every socket is non-blocking and lives in the reactor of the one thread.
+//! Names are looked up on threads of their own ([`resolve`]), and all waiting
+//! has a deadline by the monotonic clock.
+
+mod acceptor;
+mod certificate;
+mod clear_connect;
+mod connection;
+mod connector;
+mod dial;
+mod open_error;
+mod resolve;
+mod service;
+mod socket;
+mod tls;
+mod wait;
+
+pub use acceptor::{AcceptError, Acceptor};
+pub use certificate::{CertificateFault, CertificateProblem};
+pub use connection::{Connection, OUTGOING_LIMIT};
+pub use connector::{Connector, Opening, Timeouts};
+pub use dial::{
+    ATTEMPT_DELAY, ATTEMPT_PATIENCE, DialError, FailedAttempt, MAX_ATTEMPTS, connect, connect_unix,
+};
+pub use open_error::{OpenError, OpenFailure, OpenStep};
+pub use resolve::{
+    LOOKUP_DEADLINE, LOOKUP_THREADS, MAX_ADDRESSES, MAX_LOOKUPS, ResolveError, ResolveFailure,
+    resolve, resolve_until,
+};
+pub use service::{ServiceSocket, dial_service};
+pub use socket::SocketOptions;
+pub use tls::{HandshakeError, MAX_PEM_BYTES, SESSIONS_KEPT, TlsSetupError};

@@ -1,0 +1,244 @@
+//! One connection to (or from) a relay, plain or TLS, as a stream of bytes
+//! that a reading task and a writing task share on one thread.
+//!
+//! Nothing here waits but [`Connection::readable`] and
+//! [`Connection::writable`]; a task tries, and waits when it is told
+//! `WouldBlock`. A writer that goes to rest has seen [`Connection::try_flush`]
+//! succeed before: what TLS holds back is sent by nobody else.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io::{self, BufRead, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use async_io::Async;
+use smol::future;
+
+use super::tls;
+use super::wait::uninterrupted;
+
+/// TLS bytes that may wait for the socket, in bytes of plaintext: two whole
+/// records, so that one is enciphered while the other is on its way.
+pub const OUTGOING_LIMIT: usize = 32 * 1024;
+
+/// A byte stream to or from a relay.
+pub struct Connection {
+    socket: Async<TcpStream>,
+    tls: Option<Box<Tls>>,
+    /// How far [`Connection::shutdown`] has come.
+    closing: Cell<Closing>,
+}
+
+struct Tls {
+    session: RefCell<rustls::Connection>,
+    /// Reading has produced bytes to send (an answer to a key update, RFC 8446
+    /// section 4.6.3) while no writer had a reason to come by.
+    reader_owes: Cell<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    Open,
+    /// The `close_notify` is queued, the socket still open for it.
+    Notified,
+    Closed,
+}
+
+impl Connection {
+    /// A connection in clear.
+    pub fn plain(socket: Async<TcpStream>) -> Self {
+        Self {
+            socket,
+            tls: None,
+            closing: Cell::new(Closing::Open),
+        }
+    }
+
+    /// A connection whose TLS handshake is done.
+    pub(super) fn encrypted(socket: Async<TcpStream>, mut session: rustls::Connection) -> Self {
+        session.set_buffer_limit(Some(OUTGOING_LIMIT));
+        let tls = Tls {
+            session: RefCell::new(session),
+            reader_owes: Cell::new(false),
+        };
+        Self {
+            tls: Some(Box::new(tls)),
+            ..Self::plain(socket)
+        }
+    }
+
+    /// Whether the bytes on the wire are enciphered.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Address of the other end.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.get_ref().peer_addr()
+    }
+
+    /// Address of this end.
+    ///
+    /// # Errors
+    /// Whatever the kernel answers.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.get_ref().local_addr()
+    }
+
+    /// Reads plaintext into `buffer`, which is not empty. 0 is the end; a TLS
+    /// connection that ends without `close_notify` ends as well, because
+    /// PageKite's programs close without one, and frames have their lengths.
+    ///
+    /// # Errors
+    /// `WouldBlock` when more has to come from the network first; anything
+    /// else is the end of the connection.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &self.tls else {
+            return uninterrupted(|| self.socket.get_ref().read(buffer));
+        };
+        let mut session = tls.session.borrow_mut();
+        loop {
+            match session.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                result => return result,
+            }
+            uninterrupted(|| session.read_tls(&mut self.socket.get_ref()))?;
+            let writer_is_busy = session.wants_write();
+            let outcome = session.process_new_packets();
+            if session.wants_write() && !writer_is_busy {
+                // A failure to send shows when somebody writes; what has
+                // arrived can still be read.
+                tls.reader_owes.set(true);
+                let _ = self.send(tls, &mut session);
+            }
+            outcome.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        }
+    }
+
+    /// Takes some or all of `plain`, no more than [`OUTGOING_LIMIT`] beyond
+    /// what the socket takes, and sends as far as the socket takes it.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing can be taken now; `BrokenPipe` after
+    /// [`Self::shutdown`]; anything else is the end of the connection.
+    pub fn try_write(&self, plain: &[u8]) -> io::Result<usize> {
+        if self.closing.get() != Closing::Open {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let Some(tls) = &self.tls else {
+            return uninterrupted(|| self.socket.get_ref().write(plain));
+        };
+        let mut session = tls.session.borrow_mut();
+        let mut taken = 0;
+        loop {
+            taken += session.writer().write(&plain[taken..])?;
+            match self.send(tls, &mut session) {
+                Ok(()) if taken < plain.len() => {}
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                Err(error) if taken == 0 && !plain.is_empty() => return Err(error),
+                _ => return Ok(taken),
+            }
+        }
+    }
+
+    /// Sends what TLS still holds, and finishes a [`Self::shutdown`].
+    ///
+    /// # Errors
+    /// `WouldBlock` while bytes are left: wait for [`Self::writable`] and try
+    /// again; anything else is the end of the connection.
+    pub fn try_flush(&self) -> io::Result<()> {
+        if let Some(tls) = &self.tls {
+            self.send(tls, &mut tls.session.borrow_mut())?;
+        }
+        if self.closing.get() == Closing::Notified {
+            self.closing.set(Closing::Closed);
+            self.socket.get_ref().shutdown(Shutdown::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the other end that nothing more will come: `close_notify`, then
+    /// the end of the TCP stream. Reading goes on.
+    ///
+    /// # Errors
+    /// As [`Self::try_flush`], which finishes what could not be sent at once.
+    pub fn shutdown(&self) -> io::Result<()> {
+        if self.closing.get() == Closing::Open {
+            self.closing.set(Closing::Notified);
+            if let Some(tls) = &self.tls {
+                tls.session.borrow_mut().send_close_notify();
+            }
+        }
+        self.try_flush()
+    }
+
+    /// Waits until [`Self::try_read`] has something to say.
+    ///
+    /// # Errors
+    /// When the reactor cannot watch the socket or the connection is lost.
+    pub async fn readable(&self) -> io::Result<()> {
+        let Some(tls) = &self.tls else {
+            return self.socket.readable().await;
+        };
+        loop {
+            if tls.has_news() {
+                return Ok(());
+            }
+            if tls.reader_owes.get() {
+                match self.send(tls, &mut tls.session.borrow_mut()) {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                    _ => {}
+                }
+            }
+            if !tls.reader_owes.get() {
+                return self.socket.readable().await;
+            }
+            let readable = async { self.socket.readable().await.map(|()| true) };
+            let writable = async { self.socket.writable().await.map(|()| false) };
+            if future::or(readable, writable).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until the socket takes bytes, after [`Self::try_write`] or
+    /// [`Self::try_flush`] said `WouldBlock`.
+    ///
+    /// # Errors
+    /// When the reactor cannot watch the socket.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.socket.writable().await
+    }
+
+    fn send(&self, tls: &Tls, session: &mut rustls::Connection) -> io::Result<()> {
+        tls::send(&self.socket, session)?;
+        tls.reader_owes.set(false);
+        Ok(())
+    }
+}
+
+impl Tls {
+    /// Whether plaintext or the end has arrived and was not read yet: the
+    /// socket will not tell about it again.
+    fn has_news(&self) -> bool {
+        match self.session.borrow_mut().reader().fill_buf() {
+            Ok(_) => true,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Connection")
+            .field("socket", self.socket.get_ref())
+            .field("encrypted", &self.is_encrypted())
+            .field("closing", &self.closing.get())
+            .finish()
+    }
+}

@@ -1,0 +1,180 @@
+//! The way to a relay: look up, connect, and TLS as the configuration wants it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::client::ClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, Connection as Session};
+
+use super::clear_connect::{ClearConnectError, clear_connect};
+use super::connection::Connection;
+use super::dial::connect_any;
+use super::open_error::{OpenError, OpenFailure, OpenStep};
+use super::resolve::resolve;
+use super::socket::SocketOptions;
+use super::tls::{TlsSetupError, client_config, handshake};
+use super::wait;
+use crate::config::{RelaySettings, Security};
+
+/// How TLS to a relay begins (`protocol.md` 2.2 and 2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// At once, with SNI.
+    Direct,
+    /// After a `CONNECT` in clear that names the certificate, without SNI.
+    ClearConnect,
+}
+
+/// How long each step may take. A lookup has its own limit,
+/// [`super::LOOKUP_DEADLINE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A TCP connection to any of the relay's addresses.
+    pub dial: Duration,
+    /// The answer to the `CONNECT` in clear.
+    pub connect: Duration,
+    /// The TLS handshake; RSA takes a MIPS router a second or two.
+    pub tls: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            dial: Duration::from_secs(10),
+            connect: Duration::from_secs(10),
+            tls: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Opens connections to relays; made once from the configuration, because the
+/// roots and the sessions for resumption are shared.
+pub struct Connector {
+    tls: Option<Tls>,
+    timeouts: Timeouts,
+}
+
+struct Tls {
+    with_sni: Arc<ClientConfig>,
+    without_sni: Arc<ClientConfig>,
+    /// The first `fe_certname`.
+    name: Option<String>,
+}
+
+impl Connector {
+    /// Reads the roots and prepares TLS.
+    ///
+    /// # Errors
+    /// Names the option or the file that has to be mended.
+    pub fn new(security: &Security) -> Result<Self, TlsSetupError> {
+        let tls = match security {
+            Security::Plain => None,
+            Security::Tls(settings) => {
+                let with_sni = client_config(settings)?;
+                let mut without_sni = with_sni.clone();
+                without_sni.enable_sni = false;
+                Some(Tls {
+                    with_sni: Arc::new(with_sni),
+                    without_sni: Arc::new(without_sni),
+                    name: settings.names.first().map(|first| first.name.clone()),
+                })
+            }
+        };
+        Ok(Self {
+            tls,
+            timeouts: Timeouts::default(),
+        })
+    }
+
+    /// The same with other timeouts.
+    #[must_use]
+    pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
+    }
+
+    /// Opens a connection to `relay`. Without TLS, `opening` has no meaning.
+    ///
+    /// # Errors
+    /// Says what happened and what can be mended; see
+    /// [`OpenError::suggests_clear_connect`] as well.
+    pub async fn open(
+        &self,
+        relay: &RelaySettings,
+        opening: Opening,
+    ) -> Result<Connection, OpenError> {
+        self.try_open(relay, opening)
+            .await
+            .map_err(|failure| OpenError {
+                relay: relay.clone(),
+                has_names: self.tls.as_ref().is_some_and(|tls| tls.name.is_some()),
+                failure,
+            })
+    }
+
+    async fn try_open(
+        &self,
+        relay: &RelaySettings,
+        opening: Opening,
+    ) -> Result<Connection, OpenFailure> {
+        let addresses = resolve(&relay.host, relay.port)
+            .await
+            .map_err(OpenFailure::Resolve)?;
+        let deadline = Instant::now() + self.timeouts.dial;
+        let socket = connect_any(&relay.host, addresses, SocketOptions::TUNNEL, deadline)
+            .await
+            .map_err(OpenFailure::Dial)?;
+        let Some(tls) = &self.tls else {
+            return Ok(Connection::plain(socket));
+        };
+        let name = tls.name.as_ref().unwrap_or(&relay.host);
+        let expected = ServerName::try_from(name.clone()).map_err(|_| OpenFailure::Name)?;
+        let config = match opening {
+            Opening::Direct => &tls.with_sni,
+            Opening::ClearConnect => {
+                let deadline = Instant::now() + self.timeouts.connect;
+                let authority = match &expected {
+                    ServerName::IpAddress(_) if name.contains(':') => format!("[{name}]"),
+                    _ => name.clone(),
+                };
+                wait::before(deadline, clear_connect(&socket, &authority))
+                    .await
+                    .ok_or(OpenFailure::Timeout(OpenStep::Connect))?
+                    .map_err(|error| connect_failure(error, &authority))?;
+                &tls.without_sni
+            }
+        };
+        let mut session = ClientConnection::new(Arc::clone(config), expected)
+            .map(Session::Client)
+            .map_err(|error| OpenFailure::Tls(error.to_string()))?;
+        let deadline = Instant::now() + self.timeouts.tls;
+        handshake(&socket, &mut session, deadline)
+            .await
+            .ok_or(OpenFailure::Timeout(OpenStep::Tls))??;
+        Ok(Connection::encrypted(socket, session))
+    }
+}
+
+fn connect_failure(error: ClearConnectError, name: &str) -> OpenFailure {
+    match error {
+        ClearConnectError::Refused(status, reason) => OpenFailure::ConnectRefused {
+            name: name.to_owned(),
+            status,
+            reason,
+        },
+        ClearConnectError::NotHttp => OpenFailure::ConnectGarbled,
+        ClearConnectError::Closed => OpenFailure::ConnectClosed,
+        ClearConnectError::Io(error) => OpenFailure::Io(error),
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Connector")
+            .field("tls", &self.tls.is_some())
+            .field("timeouts", &self.timeouts)
+            .finish()
+    }
+}

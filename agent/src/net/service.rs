@@ -1,0 +1,94 @@
+//! The socket of a service on this machine or its network, TCP or Unix, so
+//! that the agent has one way to deal with both.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use async_io::Async;
+
+use super::dial::{DialError, connect, connect_unix};
+use super::socket::SocketOptions;
+use super::wait::uninterrupted;
+use crate::config::Origin;
+
+/// Connects to a service.
+///
+/// # Errors
+/// Names the service and says in words what is wrong.
+pub async fn dial_service(origin: &Origin, deadline: Instant) -> Result<ServiceSocket, DialError> {
+    match origin {
+        Origin::Tcp { host, port } => connect(host, *port, SocketOptions::SERVICE, deadline)
+            .await
+            .map(ServiceSocket::Tcp),
+        Origin::Unix(path) => connect_unix(path, deadline).await.map(ServiceSocket::Unix),
+    }
+}
+
+/// A connected service. Everything works on `&self`, so that a task that
+/// reads and a task that writes can share it in an `Rc`.
+#[derive(Debug)]
+pub enum ServiceSocket {
+    /// A TCP connection.
+    Tcp(Async<TcpStream>),
+    /// A Unix stream connection.
+    Unix(Async<UnixStream>),
+}
+
+impl ServiceSocket {
+    /// Reads what is there into `buffer`, which is not empty; 0 is the end.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there yet, else the connection is lost.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        uninterrupted(|| match self {
+            Self::Tcp(socket) => socket.get_ref().read(buffer),
+            Self::Unix(socket) => socket.get_ref().read(buffer),
+        })
+    }
+
+    /// Writes as much of `bytes` as the kernel takes.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it takes nothing now, else the connection is lost.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        uninterrupted(|| match self {
+            Self::Tcp(socket) => socket.get_ref().write(bytes),
+            Self::Unix(socket) => socket.get_ref().write(bytes),
+        })
+    }
+
+    /// Tells the service that no more bytes will come; reading goes on.
+    ///
+    /// # Errors
+    /// When the connection is lost already.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.get_ref().shutdown(Shutdown::Write),
+            Self::Unix(socket) => socket.get_ref().shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Waits until [`Self::try_read`] has something to say.
+    ///
+    /// # Errors
+    /// When the reactor cannot watch the socket.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.readable().await,
+            Self::Unix(socket) => socket.readable().await,
+        }
+    }
+
+    /// Waits until [`Self::try_write`] has something to say.
+    ///
+    /// # Errors
+    /// When the reactor cannot watch the socket.
+    pub async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.writable().await,
+            Self::Unix(socket) => socket.writable().await,
+        }
+    }
+}

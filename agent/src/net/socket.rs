@@ -1,0 +1,100 @@
+//! The options that sockets get, in one place, and what the kernel's errors
+//! mean in words.
+
+use std::fmt;
+use std::io;
+use std::net::TcpStream;
+
+use rustix::net::sockopt;
+
+/// What is set on a TCP socket beside `TCP_NODELAY`, which every one gets:
+/// frames and keystrokes are small and must not wait for an acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `SO_KEEPALIVE` with the kernel's own times.
+    pub keepalive: bool,
+}
+
+impl SocketOptions {
+    /// For a connection to a relay. Its liveness is the protocol's business
+    /// (`protocol.md` 10); a `TCP_USER_TIMEOUT` belongs here once it is wanted.
+    pub const TUNNEL: Self = Self { keepalive: true };
+
+    /// For a connection to a service: an idle `ssh` may stay for days, a
+    /// service whose machine is gone must be noticed some time.
+    pub const SERVICE: Self = Self { keepalive: true };
+
+    /// Sets the options.
+    ///
+    /// # Errors
+    /// Whatever the kernel answers; it does not on a connected TCP socket.
+    pub fn apply(self, socket: &TcpStream) -> io::Result<()> {
+        socket.set_nodelay(true)?;
+        sockopt::set_socket_keepalive(socket, self.keepalive)?;
+        Ok(())
+    }
+}
+
+/// Writes an I/O error as a short phrase: "refused the connection".
+pub(super) struct InWords<'a>(pub(super) &'a io::Error);
+
+impl fmt::Display for InWords<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use io::ErrorKind as Kind;
+        let words = match self.0.kind() {
+            Kind::ConnectionRefused => "connection refused, nothing listens there",
+            Kind::ConnectionReset => "connection reset by the other end",
+            Kind::ConnectionAborted => "connection aborted",
+            Kind::BrokenPipe => "connection closed by the other end",
+            Kind::TimedOut => "no answer in time",
+            Kind::NetworkUnreachable => "no route to that network",
+            Kind::HostUnreachable => "that machine cannot be reached",
+            Kind::AddrNotAvailable => "this machine has no address for that",
+            Kind::PermissionDenied => "not permitted on this machine",
+            _ => return formatter.write_str(without_number(&self.0.to_string())),
+        };
+        formatter.write_str(words)
+    }
+}
+
+/// The standard library's text without its ` (os error 111)`.
+fn without_number(text: &str) -> &str {
+    text.rfind(" (os error ").map_or(text, |end| &text[..end])
+}
+
+/// `text` as it may stand in a log line: what a peer sent could hold line
+/// ends, escape sequences or a megabyte.
+pub(super) fn printable(text: &str, max_characters: usize) -> String {
+    text.chars()
+        .take(max_characters)
+        .map(|letter| match letter {
+            ' '..='~' => letter,
+            _ => '?',
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_words_without_numbers() {
+        for (number, words) in [
+            (111, "connection refused, nothing listens there"),
+            (24, "Too many open files"),
+        ] {
+            let error = io::Error::from_raw_os_error(number);
+            if number == 24 {
+                assert!(!InWords(&error).to_string().contains("os error"));
+            } else {
+                assert_eq!(InWords(&error).to_string(), words);
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_text_cannot_break_a_log_line() {
+        assert_eq!(printable("a\r\n\u{1b}[31mb\u{e9}c", 9), "a???[31mb");
+    }
+}

@@ -1,0 +1,360 @@
+//! What both ends of TLS share: the cipher suites, PEM files and the
+//! handshake. TLS 1.2 and 1.3 by `rustls` with the provider `ring`.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_io::Async;
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, CipherSuite, ClientConfig, RootCertStore};
+
+use super::certificate::{CertificateProblem, RelayVerifier};
+use super::socket::{InWords, printable};
+use super::wait;
+use crate::config::TlsSettings;
+
+/// Sessions that are kept for resumption, of all relays together. The
+/// library's own 256 take 14 KB.
+pub const SESSIONS_KEPT: usize = 4;
+/// Longest file of certificates or keys, in bytes; a whole distribution's
+/// bundle has 220 KB.
+pub const MAX_PEM_BYTES: u64 = 1024 * 1024;
+
+/// TLS record content types in use (RFC 8446 section 5.1, RFC 6520).
+const CONTENT_TYPES: std::ops::RangeInclusive<u8> = 20..=24;
+
+/// The provider, with the cheapest suites for this processor first. Where it
+/// has no instructions for AES, ChaCha20-Poly1305 is several times as fast.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    let mut provider = ring::default_provider();
+    if !has_aes_instructions() {
+        provider
+            .cipher_suites
+            .sort_by_key(|suite| !is_chacha(suite.suite()));
+    }
+    Arc::new(provider)
+}
+
+fn is_chacha(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+    )
+}
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+fn has_aes_instructions() -> bool {
+    std::arch::is_x86_feature_detected!("aes")
+}
+
+/// Not every ARMv8 has them: the Raspberry Pi 3 and 4 do without.
+#[cfg(target_arch = "aarch64")]
+fn has_aes_instructions() -> bool {
+    std::arch::is_aarch64_feature_detected!("aes")
+}
+
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+fn has_aes_instructions() -> bool {
+    false
+}
+
+/// The client's configuration for `settings`, with SNI.
+pub(super) fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsSetupError> {
+    let mut names = Vec::with_capacity(settings.names.len());
+    for accepted in &settings.names {
+        let name = ServerName::try_from(accepted.name.clone())
+            .map_err(|_| TlsSetupError::Name(printable(&accepted.name, 253)))?;
+        names.push((name, accepted.pin));
+    }
+    let (roots, trusted) = match &settings.roots {
+        Some(path) => roots_from(path)?,
+        None => {
+            let roots = webpki_roots::TLS_SERVER_ROOTS.to_vec();
+            (RootCertStore { roots }, Vec::new())
+        }
+    };
+    let provider = provider();
+    let algorithms = provider.signature_verification_algorithms;
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsSetupError::Library(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(RelayVerifier::new(
+            names, roots, trusted, algorithms,
+        )))
+        .with_no_client_auth();
+    config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
+    Ok(config)
+}
+
+fn roots_from(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsSetupError> {
+    let text = read_pem(path)?;
+    let mut trusted = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate =
+            certificate.map_err(|error| TlsSetupError::pem(path, &error.to_string()))?;
+        trusted.push(certificate);
+    }
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(trusted.iter().cloned());
+    if usable == 0 {
+        return Err(TlsSetupError::pem(path, "it holds no usable certificate"));
+    }
+    Ok((roots, trusted))
+}
+
+/// Reads a PEM file of bounded size.
+pub(super) fn read_pem(path: &Path) -> Result<Vec<u8>, TlsSetupError> {
+    let mut text = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut text))
+        .map_err(|error| TlsSetupError::File {
+            path: path.to_owned(),
+            error,
+        })?;
+    if text.len() as u64 > MAX_PEM_BYTES {
+        return Err(TlsSetupError::pem(path, "it is longer than 1 MB"));
+    }
+    Ok(text)
+}
+
+/// Why TLS cannot be set up at all: something in the configuration.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TlsSetupError {
+    /// A name in `fe_certname` is none.
+    Name(String),
+    /// A file cannot be read.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel answered.
+        error: io::Error,
+    },
+    /// A file does not hold what it should.
+    Pem {
+        /// The file; empty when the text came from elsewhere.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The TLS library refuses.
+    Library(String),
+}
+
+impl TlsSetupError {
+    pub(super) fn pem(path: &Path, problem: &str) -> Self {
+        Self::Pem {
+            path: path.to_owned(),
+            problem: printable(problem, 120),
+        }
+    }
+}
+
+impl fmt::Display for TlsSetupError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(
+                formatter,
+                "fe_certname = {name}: write a DNS name, such as relay.example.com"
+            ),
+            Self::File { path, error } => match error.kind() {
+                io::ErrorKind::NotFound => write!(formatter, "{}: no such file", path.display()),
+                io::ErrorKind::PermissionDenied => {
+                    write!(
+                        formatter,
+                        "{}: this program may not read it",
+                        path.display()
+                    )
+                }
+                _ => write!(formatter, "{}: {}", path.display(), InWords(error)),
+            },
+            Self::Pem { path, problem } => write!(
+                formatter,
+                "{}: {problem} (PEM is expected, -----BEGIN ...)",
+                path.display()
+            ),
+            Self::Library(text) => write!(formatter, "TLS cannot be set up: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsSetupError {}
+
+/// Why a TLS handshake did not come to its end.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The other end closed or reset the connection.
+    Closed,
+    /// The other end sent this alert.
+    Alert(String),
+    /// The first bytes were no TLS; whether they looked like HTTP.
+    NotTls {
+        /// They began as an HTTP response does.
+        http: bool,
+    },
+    /// The other end's certificate was not accepted.
+    Certificate(Box<CertificateProblem>),
+    /// The two ends cannot agree, or the other end broke the protocol.
+    Protocol(String),
+    /// The connection failed.
+    Io(io::Error),
+}
+
+impl HandshakeError {
+    fn from_io(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Io(error),
+        }
+    }
+
+    fn from_tls(error: &rustls::Error) -> Self {
+        match error {
+            rustls::Error::AlertReceived(alert) => Self::Alert(spaced(&format!("{alert:?}"))),
+            rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+                match other.0.downcast_ref::<CertificateProblem>() {
+                    Some(problem) => Self::Certificate(Box::new(problem.clone())),
+                    None => Self::Protocol(printable(&error.to_string(), 160)),
+                }
+            }
+            _ => Self::Protocol(printable(&error.to_string(), 160)),
+        }
+    }
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => formatter.write_str("the connection was closed during the handshake"),
+            Self::Alert(alert) => write!(formatter, "TLS was refused ({alert})"),
+            Self::NotTls { http: true } => formatter.write_str("the answer was HTTP without TLS"),
+            Self::NotTls { http: false } => formatter.write_str("the answer was not TLS"),
+            Self::Certificate(problem) => problem.fmt(formatter),
+            Self::Protocol(text) => write!(formatter, "TLS failed: {text}"),
+            Self::Io(error) => write!(formatter, "TLS failed: {}", InWords(error)),
+        }
+    }
+}
+
+impl std::error::Error for HandshakeError {}
+
+/// `AccessDenied` as "access denied".
+fn spaced(camel_case: &str) -> String {
+    let mut words = String::with_capacity(camel_case.len() + 4);
+    for letter in camel_case.chars() {
+        if letter.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
+/// Runs the handshake to its end; `None` when the deadline came first. All
+/// that this end has to say is sent by then.
+pub(super) async fn handshake(
+    socket: &Async<TcpStream>,
+    session: &mut rustls::Connection,
+    deadline: Instant,
+) -> Option<Result<(), HandshakeError>> {
+    wait::before(deadline, exchange(socket, session)).await
+}
+
+async fn exchange(
+    socket: &Async<TcpStream>,
+    session: &mut rustls::Connection,
+) -> Result<(), HandshakeError> {
+    let mut anything_read = false;
+    loop {
+        while session.wants_write() {
+            match send(socket, session) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    socket.writable().await.map_err(HandshakeError::Io)?;
+                }
+                Err(error) => return Err(HandshakeError::from_io(error)),
+            }
+        }
+        if !session.is_handshaking() {
+            return Ok(());
+        }
+        match receive(socket, session, &mut anything_read) {
+            Ok(()) => {}
+            Err(HandshakeError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.readable().await.map_err(HandshakeError::Io)?;
+            }
+            Err(error) => {
+                // An alert may be ready, and the other end's log gains by it.
+                let _ = send(socket, session);
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Writes what TLS has ready; `WouldBlock` while bytes are left.
+pub(super) fn send(socket: &Async<TcpStream>, session: &mut rustls::Connection) -> io::Result<()> {
+    while session.wants_write() {
+        let sent = wait::uninterrupted(|| session.write_tls(&mut socket.get_ref()))?;
+        if sent == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+    }
+    Ok(())
+}
+
+fn receive(
+    socket: &Async<TcpStream>,
+    session: &mut rustls::Connection,
+    anything_read: &mut bool,
+) -> Result<(), HandshakeError> {
+    if !*anything_read {
+        let mut first = [0; 5];
+        let peeked = wait::uninterrupted(|| socket.get_ref().peek(&mut first))
+            .map_err(HandshakeError::from_io)?;
+        if peeked > 0 && !CONTENT_TYPES.contains(&first[0]) {
+            let http = b"HTTP/".starts_with(&first[..peeked]);
+            return Err(HandshakeError::NotTls { http });
+        }
+        *anything_read = true;
+    }
+    let read = wait::uninterrupted(|| session.read_tls(&mut socket.get_ref()))
+        .map_err(HandshakeError::from_io)?;
+    if read == 0 {
+        return Err(HandshakeError::Closed);
+    }
+    match session.process_new_packets() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(HandshakeError::from_tls(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_are_words() {
+        assert_eq!(spaced("AccessDenied"), "access denied");
+    }
+
+    #[test]
+    fn suites_without_aes_come_first_where_aes_is_slow() {
+        let first = provider().cipher_suites[0].suite();
+        assert_eq!(is_chacha(first), !has_aes_instructions());
+    }
+}
