@@ -5,6 +5,7 @@
 //! Every text that comes from outside is escaped, which PageKite leaves out.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::fmt::Write as _;
 
 /// The longest domain that a page repeats, in bytes; DNS names end at 253.
@@ -46,6 +47,23 @@ impl Refusal {
             Self::Firewall { .. } => (500, "Internal Server Error"),
             Self::Malformed { .. } => (400, "Bad Request"),
             Self::HeadTooLarge => (431, "Request Header Fields Too Large"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    /// For the log: what happened, the rule, and the setting that changes it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable => formatter.write_str("not available"),
+            Self::Unauthorized => formatter.write_str("no right password (flag password)"),
+            Self::Firewall { rule } => {
+                write!(formatter, "the URL firewall blocks {rule} (flag insecure lets it pass)")
+            }
+            Self::Malformed { problem } => {
+                write!(formatter, "the request cannot be judged, because {problem}")
+            }
+            Self::HeadTooLarge => formatter.write_str("the head of the request is too large"),
         }
     }
 }

@@ -1,6 +1,64 @@
-//! stub
+//! The device end: keeps a tunnel to each relay and brings visitors to the
+//! services.
+//!
+//! Decisions are pure state machines ([`backoff`], [`heartbeat`], `routing`,
+//! [`http`], [`access`]); `supervisor`, `tunnel` and `stream` do what they say.
 
 pub mod access;
 pub mod answer;
+pub mod backoff;
+pub mod heartbeat;
 pub mod http;
+mod notify;
 pub mod proxy_protocol;
+mod registration_log;
+mod routing;
+mod stream;
+mod supervisor;
+mod tunnel;
+mod visitors;
+
+use std::rc::Rc;
+
+use log::{info, warn};
+use smol::LocalExecutor;
+
+use crate::config::Settings;
+use crate::net::{Connector, TlsSetupError};
+use crate::system::{limits, signals};
+use supervisor::{Context, Supervisor};
+use visitors::Visitors;
+
+/// Flies the kites until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A file that `settings` names cannot be used.
+pub fn run(mut settings: Settings) -> Result<(), TlsSetupError> {
+    let connector = Connector::new(&settings.security)?;
+    let streams = limits::raise_open_files();
+    if streams < settings.max_streams {
+        warn!(
+            "max_streams is {}, but the limit on open files leaves room for {streams} only",
+            settings.max_streams
+        );
+        settings.max_streams = streams;
+    }
+    let visitors = Visitors::new(settings.kites.clone(), settings.error_urls.clone());
+    let relays = settings.relays.clone();
+    // It lives as long as the program, and tasks may then refer to it.
+    let executor: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
+    let visitors = Rc::new(visitors);
+    let context = Rc::new(Context { executor, settings, connector, visitors });
+    info!("{} starts", crate::wire::VERSION);
+    let tasks: Vec<_> = relays
+        .into_iter()
+        .map(|relay| executor.spawn(Supervisor::new(Rc::clone(&context), relay).run()))
+        .collect();
+    let stopped = async_io::block_on(executor.run(signals::wait_for_stop()));
+    match stopped {
+        Ok(()) => info!("stopped by a signal"),
+        Err(error) => warn!("stopped: signals cannot be watched: {error}"),
+    }
+    drop(tasks);
+    Ok(())
+}

@@ -44,9 +44,7 @@ impl Acceptor {
             .with_single_cert(chain, key)
             .map_err(|error| bad(error.to_string()))?;
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_KEPT);
-        Ok(Self {
-            config: Arc::new(config),
-        })
+        Ok(Self { config: Arc::new(config) })
     }
 
     /// Runs the handshake on an accepted socket.

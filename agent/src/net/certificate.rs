@@ -136,12 +136,7 @@ impl RelayVerifier {
         trusted: Vec<CertificateDer<'static>>,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
-        Self {
-            names,
-            roots,
-            trusted,
-            algorithms,
-        }
+        Self { names, roots, trusted, algorithms }
     }
 
     fn check(
@@ -156,12 +151,8 @@ impl RelayVerifier {
         if pins.any(|pin| fits(pin, certificate, &parsed)) {
             return Ok(());
         }
-        let mut names: Vec<&ServerName<'_>> = self
-            .names
-            .iter()
-            .filter(|(_, pin)| pin.is_none())
-            .map(|(name, _)| name)
-            .collect();
+        let mut names: Vec<&ServerName<'_>> =
+            self.names.iter().filter(|(_, pin)| pin.is_none()).map(|(name, _)| name).collect();
         match (self.names.is_empty(), names.is_empty()) {
             (true, _) => names.push(asked_for),
             (false, true) => return Err(CertificateFault::WrongPin),
@@ -260,15 +251,11 @@ fn fault(error: Error) -> CertificateFault {
         return CertificateFault::Other(printable(&error.to_string(), 120));
     };
     match error {
-        CertificateError::ExpiredContext { time, not_after } => CertificateFault::Expired {
-            until: not_after.as_secs(),
-            clock: time.as_secs(),
-        },
+        CertificateError::ExpiredContext { time, not_after } => {
+            CertificateFault::Expired { until: not_after.as_secs(), clock: time.as_secs() }
+        }
         CertificateError::NotValidYetContext { time, not_before } => {
-            CertificateFault::NotYetValid {
-                from: not_before.as_secs(),
-                clock: time.as_secs(),
-            }
+            CertificateFault::NotYetValid { from: not_before.as_secs(), clock: time.as_secs() }
         }
         CertificateError::UnknownIssuer => CertificateFault::UnknownIssuer,
         // A self-signed certificate that is marked as an issuer, as
@@ -286,10 +273,8 @@ fn fault(error: Error) -> CertificateFault {
 
 /// `DnsName("a.example")`, as webpki hands out names, without its wrapping.
 fn bare_name(presented: &str) -> String {
-    let inner = presented
-        .split_once('(')
-        .and_then(|(_, rest)| rest.strip_suffix(')'))
-        .unwrap_or(presented);
+    let inner =
+        presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(presented);
     printable(inner.trim_matches('"'), 253)
 }
 
@@ -298,9 +283,7 @@ struct Hex<'a>(&'a [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
     }
 }
 

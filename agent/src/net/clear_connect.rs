@@ -101,9 +101,7 @@ fn is_whole(head: &[u8]) -> bool {
 fn status(head: &[u8]) -> Option<(u16, String)> {
     let line = head.split(|byte| *byte == b'\n').next()?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let rest = line
-        .strip_prefix(b"HTTP/1.0 ")
-        .or_else(|| line.strip_prefix(b"HTTP/1.1 "))?;
+    let rest = line.strip_prefix(b"HTTP/1.0 ").or_else(|| line.strip_prefix(b"HTTP/1.1 "))?;
     let (code, reason) = rest.split_at_checked(3)?;
     if !code.iter().all(u8::is_ascii_digit) || !(reason.is_empty() || reason[0] == b' ') {
         return None;

@@ -47,24 +47,14 @@ enum Closing {
 impl Connection {
     /// A connection in clear.
     pub fn plain(socket: Async<TcpStream>) -> Self {
-        Self {
-            socket,
-            tls: None,
-            closing: Cell::new(Closing::Open),
-        }
+        Self { socket, tls: None, closing: Cell::new(Closing::Open) }
     }
 
     /// A connection whose TLS handshake is done.
     pub(super) fn encrypted(socket: Async<TcpStream>, mut session: rustls::Connection) -> Self {
         session.set_buffer_limit(Some(OUTGOING_LIMIT));
-        let tls = Tls {
-            session: RefCell::new(session),
-            reader_owes: Cell::new(false),
-        };
-        Self {
-            tls: Some(Box::new(tls)),
-            ..Self::plain(socket)
-        }
+        let tls = Tls { session: RefCell::new(session), reader_owes: Cell::new(false) };
+        Self { tls: Some(Box::new(tls)), ..Self::plain(socket) }
     }
 
     /// Whether the bytes on the wire are enciphered.
@@ -159,6 +149,11 @@ impl Connection {
             self.socket.get_ref().shutdown(Shutdown::Write)?;
         }
         Ok(())
+    }
+
+    /// Whether TLS holds bytes that [`Self::try_flush`] has yet to send.
+    pub fn has_unsent(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.session.borrow().wants_write())
     }
 
     /// Tells the other end that nothing more will come: `close_notify`, then

@@ -82,10 +82,7 @@ impl Connector {
                 })
             }
         };
-        Ok(Self {
-            tls,
-            timeouts: Timeouts::default(),
-        })
+        Ok(Self { tls, timeouts: Timeouts::default() })
     }
 
     /// The same with other timeouts.
@@ -104,13 +101,11 @@ impl Connector {
         relay: &RelaySettings,
         opening: Opening,
     ) -> Result<Connection, OpenError> {
-        self.try_open(relay, opening)
-            .await
-            .map_err(|failure| OpenError {
-                relay: relay.clone(),
-                has_names: self.tls.as_ref().is_some_and(|tls| tls.name.is_some()),
-                failure,
-            })
+        self.try_open(relay, opening).await.map_err(|failure| OpenError {
+            relay: relay.clone(),
+            has_names: self.tls.as_ref().is_some_and(|tls| tls.name.is_some()),
+            failure,
+        })
     }
 
     async fn try_open(
@@ -118,9 +113,7 @@ impl Connector {
         relay: &RelaySettings,
         opening: Opening,
     ) -> Result<Connection, OpenFailure> {
-        let addresses = resolve(&relay.host, relay.port)
-            .await
-            .map_err(OpenFailure::Resolve)?;
+        let addresses = resolve(&relay.host, relay.port).await.map_err(OpenFailure::Resolve)?;
         let deadline = Instant::now() + self.timeouts.dial;
         let socket = connect_any(&relay.host, addresses, SocketOptions::TUNNEL, deadline)
             .await
@@ -158,11 +151,9 @@ impl Connector {
 
 fn connect_failure(error: ClearConnectError, name: &str) -> OpenFailure {
     match error {
-        ClearConnectError::Refused(status, reason) => OpenFailure::ConnectRefused {
-            name: name.to_owned(),
-            status,
-            reason,
-        },
+        ClearConnectError::Refused(status, reason) => {
+            OpenFailure::ConnectRefused { name: name.to_owned(), status, reason }
+        }
         ClearConnectError::NotHttp => OpenFailure::ConnectGarbled,
         ClearConnectError::Closed => OpenFailure::ConnectClosed,
         ClearConnectError::Io(error) => OpenFailure::Io(error),

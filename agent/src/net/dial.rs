@@ -44,9 +44,7 @@ pub async fn connect(
     deadline: Instant,
 ) -> Result<Async<TcpStream>, DialError> {
     let lookup_deadline = deadline.min(Instant::now() + LOOKUP_DEADLINE);
-    let addresses = resolve_until(host, port, lookup_deadline)
-        .await
-        .map_err(DialError::Resolve)?;
+    let addresses = resolve_until(host, port, lookup_deadline).await.map_err(DialError::Resolve)?;
     connect_any(host, addresses, options, deadline).await
 }
 
@@ -69,10 +67,7 @@ pub async fn connect_unix(path: &Path, deadline: Instant) -> Result<Async<UnixSt
     wait::before(deadline, attempts)
         .await
         .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
-        .map_err(|error| DialError::Unix {
-            path: path.to_owned(),
-            error,
-        })
+        .map_err(|error| DialError::Unix { path: path.to_owned(), error })
 }
 
 /// Connects to the first of `addresses` that answers; `host` is for the error.
@@ -98,11 +93,7 @@ pub(super) async fn connect_any(
         };
     }
     race.abandon_all();
-    Err(DialError::Tcp {
-        host: host.to_owned(),
-        port,
-        failed: race.failed,
-    })
+    Err(DialError::Tcp { host: host.to_owned(), port, failed: race.failed })
 }
 
 /// Why there is no connection.
@@ -148,11 +139,7 @@ impl fmt::Display for DialError {
                 for (index, attempt) in failed.iter().enumerate() {
                     let separator = if index == 0 { ": " } else { "; " };
                     let address = attempt.address.ip();
-                    write!(
-                        formatter,
-                        "{separator}{address} {}",
-                        InWords(&attempt.error)
-                    )?;
+                    write!(formatter, "{separator}{address} {}", InWords(&attempt.error))?;
                 }
                 if failed.is_empty() {
                     formatter.write_str(": no time was left for it")?;
@@ -180,9 +167,8 @@ impl std::error::Error for DialError {}
 fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let total = addresses.len();
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (preferred, others): (Vec<_>, Vec<_>) = addresses
-        .into_iter()
-        .partition(|address| address.is_ipv6() == first_is_v6);
+    let (preferred, others): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
     let (mut preferred, mut others) = (preferred.into_iter(), others.into_iter());
     let mut mixed = Vec::with_capacity(total);
     while mixed.len() < total {
@@ -286,19 +272,12 @@ impl Race {
 
     fn abandon(&mut self, index: usize) {
         let address = self.running.remove(index).address;
-        self.failed.push(FailedAttempt {
-            address,
-            error: io::ErrorKind::TimedOut.into(),
-        });
+        self.failed.push(FailedAttempt { address, error: io::ErrorKind::TimedOut.into() });
     }
 
     fn lost(&mut self, host: &str, port: u16, attempt: FailedAttempt) -> DialError {
         self.failed.push(attempt);
-        DialError::Tcp {
-            host: host.to_owned(),
-            port,
-            failed: std::mem::take(&mut self.failed),
-        }
+        DialError::Tcp { host: host.to_owned(), port, failed: std::mem::take(&mut self.failed) }
     }
 }
 
@@ -307,10 +286,7 @@ mod tests {
     use super::*;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts
-            .iter()
-            .map(|text| SocketAddr::new(text.parse().expect("address"), 1))
-            .collect()
+        texts.iter().map(|text| SocketAddr::new(text.parse().expect("address"), 1)).collect()
     }
 
     #[test]

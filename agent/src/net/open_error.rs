@@ -115,12 +115,7 @@ impl From<HandshakeError> for OpenFailure {
 impl fmt::Display for OpenError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RelaySettings { host, port } = &self.relay;
-        write!(
-            formatter,
-            "relay {}:{port}: {}",
-            printable(host, 253),
-            self.failure
-        )?;
+        write!(formatter, "relay {}:{port}: {}", printable(host, 253), self.failure)?;
         let not_tls = matches!(self.failure, OpenFailure::NotTls { .. });
         if not_tls || (self.failure.concerns_tls() && !self.has_names) {
             formatter.write_str(
@@ -140,11 +135,7 @@ impl fmt::Display for OpenFailure {
             Self::Name => formatter.write_str(
                 "no certificate can be for such a name; set fe_certname to the one it has",
             ),
-            Self::ConnectRefused {
-                name,
-                status,
-                reason,
-            } => write!(
+            Self::ConnectRefused { name, status, reason } => write!(
                 formatter,
                 "it has no certificate for {name} ({status} {reason}); \
                  set fe_certname to a name it has one for"

@@ -39,11 +39,7 @@ const THREAD_IDLE: Duration = Duration::from_secs(20);
 /// Stack of a lookup thread. musl's `getaddrinfo` was measured to need less
 /// than 12 KiB. glibc's loads plug-ins (nsswitch) that bring habits of their
 /// own, and takes thread-local storage out of the stack as well.
-const THREAD_STACK_BYTES: usize = if cfg!(target_env = "musl") {
-    64 * 1024
-} else {
-    512 * 1024
-};
+const THREAD_STACK_BYTES: usize = if cfg!(target_env = "musl") { 64 * 1024 } else { 512 * 1024 };
 
 /// The addresses of `host`, in the order in which the system prefers them,
 /// never empty. A literal address and `localhost` need no lookup.
@@ -112,10 +108,9 @@ impl fmt::Display for ResolveError {
                 formatter,
                 "cannot look up {host}: {MAX_LOOKUPS} other names are still being looked up"
             ),
-            ResolveFailure::NoThread(text) => write!(
-                formatter,
-                "cannot look up {host}: no thread could be started ({text})"
-            ),
+            ResolveFailure::NoThread(text) => {
+                write!(formatter, "cannot look up {host}: no thread could be started ({text})")
+            }
         }
     }
 }
@@ -204,9 +199,9 @@ impl Resolver {
         deadline: Instant,
     ) -> Result<Vec<SocketAddr>, ResolveError> {
         let outcome = match self.enter(host) {
-            Ok(answer) => wait::before(deadline, answer)
-                .await
-                .unwrap_or(Err(ResolveFailure::Timeout)),
+            Ok(answer) => {
+                wait::before(deadline, answer).await.unwrap_or(Err(ResolveFailure::Timeout))
+            }
             Err(failure) => Err(failure),
         };
         match outcome {
@@ -216,10 +211,7 @@ impl Resolver {
                 }
                 Ok(addresses)
             }
-            Err(failure) => Err(ResolveError {
-                host: host.to_owned(),
-                failure,
-            }),
+            Err(failure) => Err(ResolveError { host: host.to_owned(), failure }),
         }
     }
 
@@ -238,11 +230,7 @@ impl Resolver {
         };
         shared.entries[key].waiters += 1;
         shared.next_waiter += 1;
-        Ok(Answer {
-            resolver: Arc::clone(self),
-            key,
-            waiter: shared.next_waiter,
-        })
+        Ok(Answer { resolver: Arc::clone(self), key, waiter: shared.next_waiter })
     }
 
     fn queue(self: &Arc<Self>, shared: &mut Shared, host: &str) -> Result<usize, ResolveFailure> {
@@ -327,9 +315,7 @@ impl Resolver {
 
 fn system_text(error: &io::Error) -> String {
     let text = error.to_string();
-    let text = text
-        .strip_prefix("failed to lookup address information: ")
-        .unwrap_or(&text);
+    let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
     printable(text, 120)
 }
 

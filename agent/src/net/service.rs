@@ -19,9 +19,9 @@ use crate::config::Origin;
 /// Names the service and says in words what is wrong.
 pub async fn dial_service(origin: &Origin, deadline: Instant) -> Result<ServiceSocket, DialError> {
     match origin {
-        Origin::Tcp { host, port } => connect(host, *port, SocketOptions::SERVICE, deadline)
-            .await
-            .map(ServiceSocket::Tcp),
+        Origin::Tcp { host, port } => {
+            connect(host, *port, SocketOptions::SERVICE, deadline).await.map(ServiceSocket::Tcp)
+        }
         Origin::Unix(path) => connect_unix(path, deadline).await.map(ServiceSocket::Unix),
     }
 }

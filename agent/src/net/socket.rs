@@ -80,10 +80,9 @@ mod tests {
 
     #[test]
     fn errors_are_words_without_numbers() {
-        for (number, words) in [
-            (111, "connection refused, nothing listens there"),
-            (24, "Too many open files"),
-        ] {
+        for (number, words) in
+            [(111, "connection refused, nothing listens there"), (24, "Too many open files")]
+        {
             let error = io::Error::from_raw_os_error(number);
             if number == 24 {
                 assert!(!InWords(&error).to_string().contains("os error"));

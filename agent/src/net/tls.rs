@@ -36,9 +36,7 @@ const CONTENT_TYPES: std::ops::RangeInclusive<u8> = 20..=24;
 pub(super) fn provider() -> Arc<CryptoProvider> {
     let mut provider = ring::default_provider();
     if !has_aes_instructions() {
-        provider
-            .cipher_suites
-            .sort_by_key(|suite| !is_chacha(suite.suite()));
+        provider.cipher_suites.sort_by_key(|suite| !is_chacha(suite.suite()));
     }
     Arc::new(provider)
 }
@@ -118,10 +116,7 @@ pub(super) fn read_pem(path: &Path) -> Result<Vec<u8>, TlsSetupError> {
     let mut text = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut text))
-        .map_err(|error| TlsSetupError::File {
-            path: path.to_owned(),
-            error,
-        })?;
+        .map_err(|error| TlsSetupError::File { path: path.to_owned(), error })?;
     if text.len() as u64 > MAX_PEM_BYTES {
         return Err(TlsSetupError::pem(path, "it is longer than 1 MB"));
     }
@@ -154,10 +149,7 @@ pub enum TlsSetupError {
 
 impl TlsSetupError {
     pub(super) fn pem(path: &Path, problem: &str) -> Self {
-        Self::Pem {
-            path: path.to_owned(),
-            problem: printable(problem, 120),
-        }
+        Self::Pem { path: path.to_owned(), problem: printable(problem, 120) }
     }
 }
 
@@ -171,19 +163,13 @@ impl fmt::Display for TlsSetupError {
             Self::File { path, error } => match error.kind() {
                 io::ErrorKind::NotFound => write!(formatter, "{}: no such file", path.display()),
                 io::ErrorKind::PermissionDenied => {
-                    write!(
-                        formatter,
-                        "{}: this program may not read it",
-                        path.display()
-                    )
+                    write!(formatter, "{}: this program may not read it", path.display())
                 }
                 _ => write!(formatter, "{}: {}", path.display(), InWords(error)),
             },
-            Self::Pem { path, problem } => write!(
-                formatter,
-                "{}: {problem} (PEM is expected, -----BEGIN ...)",
-                path.display()
-            ),
+            Self::Pem { path, problem } => {
+                write!(formatter, "{}: {problem} (PEM is expected, -----BEGIN ...)", path.display())
+            }
             Self::Library(text) => write!(formatter, "TLS cannot be set up: {text}"),
         }
     }

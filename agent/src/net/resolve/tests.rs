@@ -14,23 +14,18 @@ fn held() -> (Arc<Resolver>, mpsc::Receiver<(String, mpsc::Sender<()>)>) {
     let lookup = move |host: &str| {
         let (release, released) = mpsc::channel();
         let asked = asked.lock().expect("lock").clone();
-        asked
-            .send((host.to_owned(), release))
-            .expect("test listens");
+        asked.send((host.to_owned(), release)).expect("test listens");
         // An error means that the test has dropped the sender: go on as well.
         let _ = released.recv();
         match host {
             "nowhere" => Ok(Vec::new()),
-            "unknown" => Err(io::Error::other(
-                "failed to lookup address information: Name does not resolve",
-            )),
+            "unknown" => {
+                Err(io::Error::other("failed to lookup address information: Name does not resolve"))
+            }
             _ => Ok(vec![SocketAddr::from(([192, 0, 2, 7], 0))]),
         }
     };
-    (
-        Resolver::new(Box::new(lookup), Duration::from_millis(20)),
-        questions,
-    )
+    (Resolver::new(Box::new(lookup), Duration::from_millis(20)), questions)
 }
 
 fn soon() -> Instant {
@@ -58,19 +53,14 @@ fn answers_carry_the_port_and_failures_are_words() {
         ask("unknown").expect_err("unknown").to_string(),
         "cannot look up unknown: Name does not resolve (is it spelled right?)"
     );
-    assert_eq!(
-        ask("nowhere").expect_err("empty").failure,
-        ResolveFailure::NoAddress
-    );
+    assert_eq!(ask("nowhere").expect_err("empty").failure, ResolveFailure::NoAddress);
 }
 
 #[test]
 fn names_that_hang_leave_a_thread_for_the_others() {
     let (resolver, questions) = held();
-    let hanging: Vec<_> = ["hangs1", "hangs2"]
-        .iter()
-        .map(|host| resolver.enter(host).expect("room"))
-        .collect();
+    let hanging: Vec<_> =
+        ["hangs1", "hangs2"].iter().map(|host| resolver.enter(host).expect("room")).collect();
     let held_back: Vec<_> = questions.iter().take(2).collect();
     drop(hanging);
     let again = smol::block_on(resolver.resolve("hangs1", 1, Instant::now()));
@@ -106,10 +96,7 @@ fn a_dropped_lookup_is_forgotten() {
     let answers: Vec<_> = (0..MAX_LOOKUPS)
         .map(|number| resolver.enter(&format!("name{number}")).expect("room"))
         .collect();
-    assert!(matches!(
-        resolver.enter("one-more"),
-        Err(ResolveFailure::TooMany)
-    ));
+    assert!(matches!(resolver.enter("one-more"), Err(ResolveFailure::TooMany)));
     let started: Vec<_> = questions.iter().take(LOOKUP_THREADS).collect();
     drop(answers);
     assert!(resolver.lock().queue.is_empty());
@@ -137,11 +124,6 @@ fn an_unknown_name_is_an_error_in_words() {
     // server is asked.
     let host = format!("{}.invalid", "a".repeat(64));
     let error = smol::block_on(resolve(&host, 1)).expect_err("invalid");
-    assert!(
-        error
-            .to_string()
-            .starts_with(&format!("cannot look up {host}: ")),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with(&format!("cannot look up {host}: ")), "{error}");
     assert!(matches!(error.failure, ResolveFailure::System(_)));
 }

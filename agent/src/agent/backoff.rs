@@ -1,0 +1,126 @@
+//! How long to wait before the next try to reach a relay.
+
+use std::time::{Duration, Instant};
+
+/// The first try after a loss waits up to this long, so that the agents of a
+/// relay that restarts do not come all at once.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Longest wait while the trouble is young.
+const YOUNG_CAP: Duration = Duration::from_secs(15);
+/// How long the trouble is young.
+const YOUNG: Duration = Duration::from_secs(600);
+/// Longest wait after that.
+const OLD_CAP: Duration = Duration::from_secs(60);
+/// A tunnel that has lived this long was a good one: the count starts anew.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
+/// First wait after the relay refused all kites. Asking again at once brings
+/// the same answer; somebody has to change something.
+const REFUSED_FIRST_WAIT: Duration = Duration::from_secs(20);
+/// Longest wait after refusals.
+const REFUSED_CAP: Duration = Duration::from_secs(300);
+/// Waits while the relay still holds our own lost tunnel.
+const DUPLICATE_WAIT: Duration = Duration::from_secs(10);
+
+/// Why a try came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The relay was not reached, or the tunnel was lost.
+    Network,
+    /// The relay refused all kites.
+    Refused,
+    /// Another tunnel holds the kites, probably the one that was just lost.
+    Duplicate,
+}
+
+/// Counts the tries to one relay.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backoff {
+    tries: u32,
+    trouble_since: Option<Instant>,
+}
+
+impl Backoff {
+    /// Notes that a tunnel that flew for `lived` has ended.
+    pub fn tunnel_ended(&mut self, lived: Duration) {
+        if lived >= STABLE_AFTER {
+            *self = Self::default();
+        }
+    }
+
+    /// How long to wait after a failure. `random` is any number; it spreads
+    /// the waits of many agents evenly (full jitter).
+    pub fn wait(&mut self, now: Instant, failure: Failure, random: u32) -> Duration {
+        let trouble_since = *self.trouble_since.get_or_insert(now);
+        let tries = self.tries;
+        self.tries = tries.saturating_add(1);
+        let doubled = |first: Duration| first.saturating_mul(1 << tries.min(16));
+        match failure {
+            Failure::Network => {
+                let young = now.saturating_duration_since(trouble_since) < YOUNG;
+                let cap = if young { YOUNG_CAP } else { OLD_CAP };
+                fraction(doubled(FIRST_WAIT).min(cap), random)
+            }
+            Failure::Refused => {
+                let most = doubled(REFUSED_FIRST_WAIT).min(REFUSED_CAP);
+                // Between half and all of it: refusals come soon enough.
+                most / 2 + fraction(most / 2, random)
+            }
+            Failure::Duplicate => DUPLICATE_WAIT / 2 + fraction(DUPLICATE_WAIT / 2, random),
+        }
+    }
+}
+
+fn fraction(most: Duration, random: u32) -> Duration {
+    most.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_retry_is_quick_and_the_waits_grow_to_the_cap() {
+        let now = Instant::now();
+        let mut backoff = Backoff::default();
+        let mut last = Duration::ZERO;
+        for _ in 0..20 {
+            let wait = backoff.wait(now, Failure::Network, u32::MAX);
+            assert!(wait >= last && wait <= YOUNG_CAP);
+            last = wait;
+        }
+        assert_eq!(last, YOUNG_CAP);
+        let later = now + YOUNG;
+        assert_eq!(backoff.wait(later, Failure::Network, u32::MAX), OLD_CAP);
+        assert_eq!(Backoff::default().wait(now, Failure::Network, u32::MAX), FIRST_WAIT);
+    }
+
+    #[test]
+    fn waits_are_spread_over_their_whole_range() {
+        let now = Instant::now();
+        for random in [0, u32::MAX / 2, u32::MAX] {
+            let mut backoff = Backoff { tries: 30, trouble_since: Some(now) };
+            let wait = backoff.wait(now, Failure::Network, random);
+            let wanted = YOUNG_CAP.as_secs_f64() * f64::from(random) / f64::from(u32::MAX);
+            assert!((wait.as_secs_f64() - wanted).abs() < 0.001);
+        }
+    }
+
+    #[test]
+    fn a_short_lived_tunnel_does_not_reset_the_count() {
+        let now = Instant::now();
+        let mut backoff = Backoff { tries: 10, trouble_since: Some(now) };
+        backoff.tunnel_ended(STABLE_AFTER / 2);
+        assert_eq!(backoff.wait(now, Failure::Network, u32::MAX), YOUNG_CAP);
+        backoff.tunnel_ended(STABLE_AFTER);
+        assert_eq!(backoff.wait(now, Failure::Network, u32::MAX), FIRST_WAIT);
+    }
+
+    #[test]
+    fn a_refused_agent_does_not_hammer() {
+        let now = Instant::now();
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..6).map(|_| backoff.wait(now, Failure::Refused, 0)).collect();
+        assert!(waits[0] >= REFUSED_FIRST_WAIT / 2);
+        assert_eq!(waits[5], REFUSED_CAP / 2);
+    }
+}

@@ -1,0 +1,454 @@
+//! One visitor's stream: dials the service when the stream opens, so that
+//! services that speak first do not wait, and moves bytes both ways until
+//! both are done.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use smol::future;
+
+use super::answer::Refusal;
+use super::http::{Piece, RequestFilter};
+use super::notify::Notify;
+use super::proxy_protocol;
+use super::tunnel::Tunnel;
+use super::visitors::Request;
+use crate::config::{KiteSettings, Origin};
+use crate::net::{ServiceSocket, dial_service};
+use crate::wire::{Eof, Open};
+
+/// Time that a service has to accept a connection. A machine in the service's
+/// network that is switched off is noticed after three seconds.
+const DIAL_TIME: Duration = Duration::from_secs(10);
+/// Bytes that a stream may send before the others have their turn.
+const TURN_BYTES: usize = 64 * 1024;
+
+/// A stream, shared by its task and the tunnel's reader.
+pub(super) struct Stream {
+    id: u32,
+    request: Request,
+    started: Instant,
+    socket: RefCell<Option<Rc<ServiceSocket>>>,
+    incoming: RefCell<Incoming>,
+    /// What the relay closed.
+    closed: Cell<Eof>,
+    /// Rung when there is something for the service.
+    for_service: Notify,
+    /// Rung when there may be room in the tunnel.
+    for_tunnel: Notify,
+    fate: Cell<Option<Fate>>,
+    /// Rung with a new fate.
+    fated: Notify,
+    sent: Cell<u64>,
+}
+
+/// Bytes from the visitor that the service has not taken yet.
+#[derive(Default)]
+struct Incoming {
+    /// What the kite does to requests; `None` before the service is there and
+    /// for kites that are not HTTP.
+    filter: Option<RequestFilter>,
+    waiting: Vec<u8>,
+    /// How many of the waiting bytes the service has taken.
+    taken: usize,
+    received: u64,
+    delivered: u64,
+    service_is_closed: bool,
+}
+
+/// Why a stream ends before both directions are done.
+#[derive(Debug)]
+enum Fate {
+    /// It was half-closed and idle for too long.
+    Abandoned,
+    /// Its service takes nothing while the buffers are full.
+    Overrun,
+    /// The request is not passed on.
+    Refused(Refusal),
+    /// The service's connection broke.
+    Broken(io::Error),
+    /// Nobody serves this.
+    Unserved(String),
+}
+
+/// What came of moving bytes from a service into the tunnel.
+pub(super) enum Progress {
+    /// So many bytes went.
+    Moved(usize),
+    /// The service has nothing now.
+    ServiceIsIdle,
+    /// The service is at its end.
+    End,
+    /// The service's connection broke.
+    Failed(io::Error),
+    /// The visitor has to take some first.
+    WindowIsFull,
+    /// The tunnel has to take some first.
+    TunnelIsFull,
+}
+
+/// What came of giving a service what waits for it.
+enum Supply {
+    /// There is more to give.
+    More,
+    /// It takes no more now.
+    ServiceIsBusy,
+    /// It has taken everything so far.
+    NothingLeft,
+    /// Nothing more will come, or be taken.
+    Done,
+}
+
+impl Stream {
+    pub(super) fn new(id: u32, open: &Open<'_>) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            request: Request::new(open),
+            started: Instant::now(),
+            socket: RefCell::new(None),
+            incoming: RefCell::default(),
+            closed: Cell::default(),
+            for_service: Notify::default(),
+            for_tunnel: Notify::default(),
+            fate: Cell::new(None),
+            fated: Notify::default(),
+            sent: Cell::new(0),
+        })
+    }
+
+    /// Serves the visitor to the end.
+    pub(super) async fn serve(self: Rc<Self>, tunnel: Rc<Tunnel>) {
+        let mut service = None;
+        let fated = async {
+            self.fated.wait().await;
+        };
+        let served = async {
+            if let Err(fate) = self.run(&tunnel, &mut service).await {
+                self.fate.set(Some(fate));
+            }
+        };
+        future::or(served, fated).await;
+        let fate = self.fate.take();
+        *self.socket.borrow_mut() = None;
+        let refusal = match &fate {
+            Some(Fate::Refused(refusal)) => Some(*refusal),
+            Some(Fate::Unserved(_)) => Some(Refusal::Unavailable),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            let answer = tunnel.visitors.refuse(&self.request, refusal);
+            tunnel.wait_for_room().await;
+            if !self.closed.get().write {
+                tunnel.answer(self.id, &answer);
+            }
+        }
+        tunnel.with_session(|session| session.close(Instant::now(), self.id, Eof::BOTH));
+        self.set_waiting(&tunnel, &mut self.incoming.borrow_mut(), Vec::new());
+        tunnel.forget(self.id, &self);
+        let end = fate.map_or_else(String::new, |fate| format!(", {fate}"));
+        let received = self.incoming.borrow().received;
+        let lived = self.started.elapsed();
+        let service = service.as_deref().map(describe);
+        self.request.log_end(service.as_deref(), lived, received, self.sent.get(), &end);
+    }
+
+    /// Takes bytes from the visitor; returns how many bytes are off our hands,
+    /// these or earlier ones.
+    pub(super) fn take(&self, tunnel: &Tunnel, bytes: &[u8]) -> usize {
+        let mut incoming = self.incoming.borrow_mut();
+        incoming.received += bytes.len() as u64;
+        if incoming.service_is_closed {
+            return 0;
+        }
+        let before = incoming.waiting_bytes();
+        match &*self.socket.borrow() {
+            Some(socket) => self.filter(&mut incoming, socket, bytes),
+            None => incoming.waiting.extend_from_slice(bytes),
+        }
+        tunnel.count_waiting(before, incoming.waiting_bytes());
+        incoming.newly_delivered()
+    }
+
+    /// The relay closes the stream or a half of it.
+    pub(super) fn end(&self, eof: Eof) {
+        let mut closed = self.closed.get();
+        closed.read |= eof.read;
+        closed.write |= eof.write;
+        self.closed.set(closed);
+        self.for_service.notify();
+        self.for_tunnel.notify();
+    }
+
+    /// The visitor has taken data: there may be room for more.
+    pub(super) fn wake_reader(&self) {
+        self.for_tunnel.notify();
+    }
+
+    /// Ends the stream: it was half-closed and idle for too long.
+    pub(super) fn abandon(&self) {
+        self.meet(Fate::Abandoned);
+    }
+
+    /// Ends the stream: its service takes nothing.
+    pub(super) fn overrun(&self) {
+        self.meet(Fate::Overrun);
+    }
+
+    /// Bytes that wait for the service.
+    pub(super) fn waiting(&self) -> usize {
+        self.incoming.borrow().waiting_bytes()
+    }
+
+    fn meet(&self, fate: Fate) {
+        self.fate.set(Some(fate));
+        self.fated.notify();
+    }
+
+    async fn run(
+        &self,
+        tunnel: &Tunnel,
+        service: &mut Option<Rc<KiteSettings>>,
+    ) -> Result<(), Fate> {
+        // Its state is large and needed for a moment only.
+        let (kite, socket) = Box::pin(self.dial(tunnel)).await?;
+        *service = Some(Rc::clone(&kite));
+        self.connect(tunnel, kite, Rc::clone(&socket));
+        let to_tunnel = self.move_to_tunnel(tunnel, &socket);
+        let to_service = self.move_to_service(tunnel, &socket);
+        let (outcome, ()) = future::zip(to_tunnel, to_service).await;
+        outcome
+    }
+
+    /// Finds and dials the service; the next one when it is down and there is
+    /// a fall-back.
+    async fn dial(&self, tunnel: &Tunnel) -> Result<(Rc<KiteSettings>, Rc<ServiceSocket>), Fate> {
+        let mut why = "no such kite here".to_owned();
+        for kite in tunnel.visitors.candidates(&self.request) {
+            if !self.request.visitor.is_allowed(&kite.flags.allowed) {
+                why = format!("{} lets in other addresses only (flag ip)", kite.id);
+                continue;
+            }
+            match dial_service(&kite.origin, Instant::now() + DIAL_TIME).await {
+                Ok(socket) => return Ok((kite, Rc::new(socket))),
+                Err(error) => why = error.to_string(),
+            }
+        }
+        Err(Fate::Unserved(why))
+    }
+
+    /// The service is there: what has come meanwhile goes to it.
+    fn connect(&self, tunnel: &Tunnel, kite: Rc<KiteSettings>, socket: Rc<ServiceSocket>) {
+        let mut incoming = self.incoming.borrow_mut();
+        let before = incoming.waiting_bytes();
+        let early = std::mem::take(&mut incoming.waiting);
+        if let Some(version) = kite.flags.proxy_protocol {
+            let visitor = &self.request.visitor;
+            proxy_protocol::write_header(version, visitor, &mut incoming.waiting);
+        }
+        if kite.id.is_http() {
+            incoming.filter = Some(RequestFilter::new(kite, self.request.visitor.clone()));
+        }
+        self.filter(&mut incoming, &socket, &early);
+        tunnel.count_waiting(before, incoming.waiting_bytes());
+        *self.socket.borrow_mut() = Some(socket);
+        let delivered = incoming.newly_delivered();
+        drop(incoming);
+        tunnel.with_session(|session| session.delivered(self.id, delivered));
+        self.for_service.notify();
+    }
+
+    /// Passes bytes through the filter, if there is one, to the service.
+    fn filter(&self, incoming: &mut Incoming, socket: &ServiceSocket, mut bytes: &[u8]) {
+        let Some(mut filter) = incoming.filter.take() else {
+            incoming.pass(socket, bytes);
+            self.note_waiting(incoming);
+            return;
+        };
+        while let Some(piece) = filter.next(&mut bytes) {
+            match piece {
+                Piece::Forward(bytes) => incoming.pass(socket, bytes),
+                Piece::Refuse(refusal) => self.meet(Fate::Refused(refusal)),
+            }
+        }
+        incoming.filter = Some(filter);
+        self.note_waiting(incoming);
+    }
+
+    fn note_waiting(&self, incoming: &Incoming) {
+        if incoming.waiting_bytes() > 0 || incoming.service_is_closed {
+            self.for_service.notify();
+        }
+    }
+
+    async fn move_to_tunnel(&self, tunnel: &Tunnel, socket: &ServiceSocket) -> Result<(), Fate> {
+        let mut turn = 0;
+        while !self.closed.get().write {
+            tunnel.wait_for_room().await;
+            match tunnel.forward(self.id, |buffer| socket.try_read(buffer)) {
+                Progress::Moved(bytes) => {
+                    self.sent.set(self.sent.get() + bytes as u64);
+                    turn += bytes;
+                    if turn >= TURN_BYTES {
+                        turn = 0;
+                        tunnel.pass_room_on();
+                        future::yield_now().await;
+                    }
+                }
+                Progress::TunnelIsFull => {}
+                Progress::WindowIsFull => {
+                    tunnel.pass_room_on();
+                    self.for_tunnel.wait().await;
+                }
+                Progress::ServiceIsIdle => {
+                    turn = 0;
+                    tunnel.pass_room_on();
+                    let woken = async {
+                        self.for_tunnel.wait().await;
+                        Ok(())
+                    };
+                    future::or(socket.readable(), woken).await.map_err(Fate::Broken)?;
+                }
+                Progress::End => {
+                    tunnel.pass_room_on();
+                    let eof = Eof { read: true, write: false };
+                    tunnel.with_session(|session| session.close(Instant::now(), self.id, eof));
+                    return Ok(());
+                }
+                Progress::Failed(error) => {
+                    tunnel.pass_room_on();
+                    return Err(Fate::Broken(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn move_to_service(&self, tunnel: &Tunnel, socket: &ServiceSocket) {
+        loop {
+            match self.supply(tunnel, socket) {
+                Supply::More => {}
+                Supply::ServiceIsBusy => {
+                    // A failure shows at the next try.
+                    let _ = socket.writable().await;
+                }
+                Supply::NothingLeft => self.for_service.wait().await,
+                Supply::Done => return,
+            }
+        }
+    }
+
+    /// Gives the service what waits for it, and the end.
+    fn supply(&self, tunnel: &Tunnel, socket: &ServiceSocket) -> Supply {
+        let mut incoming = self.incoming.borrow_mut();
+        let before = incoming.waiting_bytes();
+        let is_blocked = incoming.flush(socket);
+        tunnel.count_waiting(before, incoming.waiting_bytes());
+        let delivered = incoming.newly_delivered();
+        if incoming.service_is_closed {
+            drop(incoming);
+            let eof = Eof { read: false, write: true };
+            tunnel.with_session(|session| session.close(Instant::now(), self.id, eof));
+            return Supply::Done;
+        }
+        if delivered > 0 {
+            tunnel.with_session(|session| session.delivered(self.id, delivered));
+        }
+        if is_blocked {
+            return Supply::ServiceIsBusy;
+        }
+        if !self.closed.get().read {
+            return Supply::NothingLeft;
+        }
+        let rest = incoming.filter.take().and_then(|mut filter| filter.end().map(<[u8]>::to_vec));
+        if let Some(rest) = rest {
+            self.set_waiting(tunnel, &mut incoming, rest);
+            return Supply::More;
+        }
+        // It fails when the service is gone, which reading from it shows.
+        let _ = socket.shutdown_write();
+        Supply::Done
+    }
+
+    fn set_waiting(&self, tunnel: &Tunnel, incoming: &mut Incoming, waiting: Vec<u8>) {
+        let before = incoming.waiting_bytes();
+        incoming.waiting = waiting;
+        incoming.taken = 0;
+        tunnel.count_waiting(before, incoming.waiting_bytes());
+    }
+}
+
+impl Incoming {
+    fn waiting_bytes(&self) -> usize {
+        self.waiting.len() - self.taken
+    }
+
+    /// Gives bytes to the service at once if none wait; what it does not take
+    /// waits.
+    fn pass(&mut self, socket: &ServiceSocket, mut bytes: &[u8]) {
+        while self.waiting.is_empty() && !bytes.is_empty() {
+            match socket.try_write(bytes) {
+                Ok(taken) => bytes = &bytes[taken..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => self.service_is_closed = true,
+            }
+            if self.service_is_closed {
+                return;
+            }
+        }
+        self.waiting.extend_from_slice(bytes);
+    }
+
+    /// Gives waiting bytes to the service; true when it takes no more now.
+    fn flush(&mut self, socket: &ServiceSocket) -> bool {
+        while self.taken < self.waiting.len() {
+            match socket.try_write(&self.waiting[self.taken..]) {
+                Ok(taken) => self.taken += taken,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(_) => {
+                    self.service_is_closed = true;
+                    break;
+                }
+            }
+        }
+        // An idle stream holds no memory.
+        self.waiting = Vec::new();
+        self.taken = 0;
+        false
+    }
+
+    /// Bytes of the visitor that are off our hands since the last call. What a
+    /// filter adds to them counts for nothing.
+    fn newly_delivered(&mut self) -> usize {
+        let delivered = self.received.saturating_sub(self.waiting_bytes() as u64);
+        let newly = delivered.saturating_sub(self.delivered);
+        self.delivered += newly;
+        usize::try_from(newly).unwrap_or(usize::MAX)
+    }
+}
+
+/// A kite and its service, for the log.
+fn describe(kite: &KiteSettings) -> String {
+    let name = kite.name.as_ref().map(|name| format!("{name} at ")).unwrap_or_default();
+    match &kite.origin {
+        Origin::Tcp { host, port } if host.contains(':') => format!("{name}[{host}]:{port}"),
+        Origin::Tcp { host, port } => format!("{name}{host}:{port}"),
+        Origin::Unix(path) => format!("{name}unix:{}", path.display()),
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Abandoned => formatter.write_str("half-closed and idle for two minutes"),
+            Self::Overrun => formatter.write_str(
+                "closed: the service takes nothing and the buffers are full (setting buffers)",
+            ),
+            Self::Refused(refusal) => write!(formatter, "refused: {refusal}"),
+            Self::Broken(error) => write!(formatter, "the service's connection broke: {error}"),
+            Self::Unserved(why) => write!(formatter, "not served: {why}"),
+        }
+    }
+}
