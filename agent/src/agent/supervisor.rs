@@ -13,11 +13,12 @@ use smol::{LocalExecutor, future};
 
 use super::backoff::{Backoff, Failure};
 use super::heartbeat::Heartbeat;
+use super::opening::OpeningChoice;
 use super::registration_log::{log_kites, log_quota};
 use super::tunnel::{News, Tunnel, TunnelEnd};
 use super::visitors::Visitors;
-use crate::config::{RelaySettings, Settings};
-use crate::net::{Connection, Connector, OpenError, Opening};
+use crate::config::{RelaySettings, Security, Settings};
+use crate::net::{Connection, Connector, OpenError};
 use crate::wire::{
     Answer, HeadReader, KiteState, MAX_ANSWER_BYTES, Registration, Role, Session, SessionSettings,
     Step, WireError,
@@ -42,8 +43,7 @@ pub(super) struct Context {
 pub(super) struct Supervisor {
     context: Rc<Context>,
     relay: RelaySettings,
-    /// The opening that worked last.
-    opening: Opening,
+    opening: OpeningChoice,
     /// The id by which the relay knows our last tunnel, to take its place.
     session_id: Option<String>,
     backoff: Backoff,
@@ -68,10 +68,14 @@ enum Outage {
 
 impl Supervisor {
     pub(super) fn new(context: Rc<Context>, relay: RelaySettings) -> Self {
+        let has_names = match &context.settings.security {
+            Security::Tls(tls) => !tls.names.is_empty(),
+            Security::Plain => false,
+        };
         Self {
             context,
             relay,
-            opening: Opening::Direct,
+            opening: OpeningChoice::new(has_names),
             session_id: None,
             backoff: Backoff::default(),
             repeated: None,
@@ -134,28 +138,22 @@ impl Supervisor {
         }
     }
 
-    /// Opens a connection the way that worked last; when the relay turns TLS
+    /// Opens a connection the way that worked last; when the relay turns that
     /// away, once the other way.
     async fn open(&mut self) -> Result<Connection, OpenError> {
         let connector = &self.context.connector;
-        let first = match connector.open(&self.relay, self.opening).await {
+        let first = match connector.open(&self.relay, self.opening.opening()).await {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
-        let other = match self.opening {
-            Opening::Direct if first.suggests_clear_connect() => Opening::ClearConnect,
-            Opening::Direct => return Err(first),
-            // The relay may have changed.
-            Opening::ClearConnect => Opening::Direct,
-        };
-        debug!("{first}; trying to open {other:?}");
-        match connector.open(&self.relay, other).await {
-            Ok(connection) => {
-                self.opening = other;
-                Ok(connection)
-            }
-            Err(_) => Err(first),
+        if !self.opening.failed(&first.failure) {
+            return Err(first);
         }
+        debug!("{first}; trying the other way");
+        connector.open(&self.relay, self.opening.opening()).await.map_err(|second| {
+            self.opening.failed(&second.failure);
+            first
+        })
     }
 
     /// The tunnel's life, from the answer to the challenge on.
@@ -237,22 +235,21 @@ impl Supervisor {
 
     /// Tells about an outage once; the same one again is counted.
     fn log_outage(&mut self, outage: &Outage, wait: Duration) {
-        let text = outage.to_string();
         let RelaySettings { host, port } = &self.relay;
+        let text = match outage {
+            Outage::Open(error) => error.to_string(),
+            other => format!("relay {host}:{port}: {other}"),
+        };
         match &mut self.repeated {
-            Some((last, times)) if *last == text && !matches!(outage, Outage::Ended(..)) => {
-                *times += 1;
-                debug!("relay {host}:{port}: {text} ({times} times)");
+            Some((last, tries)) if *last == text && !matches!(outage, Outage::Ended(..)) => {
+                *tries += 1;
                 // One line for 2, 4, 8 ... tries says that it is still tried.
-                if times.is_power_of_two() {
-                    warn!("relay {host}:{port}: still the same after {times} tries: {text}");
+                if tries.is_power_of_two() {
+                    warn!("{text} (after {tries} tries)");
                 }
             }
             repeated => {
-                warn!(
-                    "relay {host}:{port}: {text}; next try in {:.0} s",
-                    wait.as_secs_f64().ceil()
-                );
+                warn!("{text}; next try in {:.0} s", wait.as_secs_f64().ceil());
                 *repeated = Some((text, 1));
             }
         }
@@ -341,7 +338,6 @@ fn random_number() -> u32 {
 impl fmt::Display for Outage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // The error names the relay itself.
             Self::Open(error) => write!(formatter, "{error}"),
             Self::Lost(error) => write!(formatter, "the connection was lost: {error}"),
             Self::Closed => formatter.write_str("it closed the connection instead of answering"),
