@@ -13,8 +13,9 @@ use rustls::server::{ServerConnection, ServerSessionMemoryCache};
 use rustls::{Connection as Session, ServerConfig};
 
 use super::connection::Connection;
+use super::handshake::{HandshakeError, handshake};
 use super::socket::SocketOptions;
-use super::tls::{HandshakeError, TlsSetupError, handshake, provider};
+use super::tls_setup::{TlsSetupError, provider};
 
 /// Sessions that are kept for resumption.
 const SESSIONS_KEPT: usize = 32;

@@ -12,9 +12,9 @@ use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use async_io::Async;
-use smol::future;
+use rustls::Connection as Session;
 
-use super::tls;
+use super::handshake;
 use super::wait::uninterrupted;
 
 /// TLS bytes that may wait for the socket, in bytes of plaintext: two whole
@@ -24,16 +24,9 @@ pub const OUTGOING_LIMIT: usize = 32 * 1024;
 /// A byte stream to or from a relay.
 pub struct Connection {
     socket: Async<TcpStream>,
-    tls: Option<Box<Tls>>,
+    tls: Option<Box<RefCell<Session>>>,
     /// How far [`Connection::shutdown`] has come.
     closing: Cell<Closing>,
-}
-
-struct Tls {
-    session: RefCell<rustls::Connection>,
-    /// Reading has produced bytes to send (an answer to a key update, RFC 8446
-    /// section 4.6.3) while no writer had a reason to come by.
-    reader_owes: Cell<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +44,9 @@ impl Connection {
     }
 
     /// A connection whose TLS handshake is done.
-    pub(super) fn encrypted(socket: Async<TcpStream>, mut session: rustls::Connection) -> Self {
+    pub(super) fn encrypted(socket: Async<TcpStream>, mut session: Session) -> Self {
         session.set_buffer_limit(Some(OUTGOING_LIMIT));
-        let tls = Tls { session: RefCell::new(session), reader_owes: Cell::new(false) };
-        Self { tls: Some(Box::new(tls)), ..Self::plain(socket) }
+        Self { tls: Some(Box::new(RefCell::new(session))), ..Self::plain(socket) }
     }
 
     /// Whether the bytes on the wire are enciphered.
@@ -89,7 +81,7 @@ impl Connection {
         let Some(tls) = &self.tls else {
             return uninterrupted(|| self.socket.get_ref().read(buffer));
         };
-        let mut session = tls.session.borrow_mut();
+        let mut session = tls.borrow_mut();
         loop {
             match session.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -97,13 +89,12 @@ impl Connection {
                 result => return result,
             }
             uninterrupted(|| session.read_tls(&mut self.socket.get_ref()))?;
-            let writer_is_busy = session.wants_write();
+            let writer_waits = session.wants_write();
             let outcome = session.process_new_packets();
-            if session.wants_write() && !writer_is_busy {
-                // A failure to send shows when somebody writes; what has
-                // arrived can still be read.
-                tls.reader_owes.set(true);
-                let _ = self.send(tls, &mut session);
+            if !writer_waits {
+                // An alert may be due. What has arrived can be read all the
+                // same, and a failure to send shows when somebody writes.
+                let _ = handshake::send(&self.socket, &mut session);
             }
             outcome.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
@@ -122,11 +113,11 @@ impl Connection {
         let Some(tls) = &self.tls else {
             return uninterrupted(|| self.socket.get_ref().write(plain));
         };
-        let mut session = tls.session.borrow_mut();
+        let mut session = tls.borrow_mut();
         let mut taken = 0;
         loop {
             taken += session.writer().write(&plain[taken..])?;
-            match self.send(tls, &mut session) {
+            match handshake::send(&self.socket, &mut session) {
                 Ok(()) if taken < plain.len() => {}
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
                 Err(error) if taken == 0 && !plain.is_empty() => return Err(error),
@@ -142,7 +133,7 @@ impl Connection {
     /// again; anything else is the end of the connection.
     pub fn try_flush(&self) -> io::Result<()> {
         if let Some(tls) = &self.tls {
-            self.send(tls, &mut tls.session.borrow_mut())?;
+            handshake::send(&self.socket, &mut tls.borrow_mut())?;
         }
         if self.closing.get() == Closing::Notified {
             self.closing.set(Closing::Closed);
@@ -153,7 +144,7 @@ impl Connection {
 
     /// Whether TLS holds bytes that [`Self::try_flush`] has yet to send.
     pub fn has_unsent(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.session.borrow().wants_write())
+        self.tls.as_ref().is_some_and(|tls| tls.borrow().wants_write())
     }
 
     /// Tells the other end that nothing more will come: `close_notify`, then
@@ -165,7 +156,7 @@ impl Connection {
         if self.closing.get() == Closing::Open {
             self.closing.set(Closing::Notified);
             if let Some(tls) = &self.tls {
-                tls.session.borrow_mut().send_close_notify();
+                tls.borrow_mut().send_close_notify();
             }
         }
         self.try_flush()
@@ -174,29 +165,11 @@ impl Connection {
     /// Waits until [`Self::try_read`] has something to say.
     ///
     /// # Errors
-    /// When the reactor cannot watch the socket or the connection is lost.
+    /// When the reactor cannot watch the socket.
     pub async fn readable(&self) -> io::Result<()> {
-        let Some(tls) = &self.tls else {
-            return self.socket.readable().await;
-        };
-        loop {
-            if tls.has_news() {
-                return Ok(());
-            }
-            if tls.reader_owes.get() {
-                match self.send(tls, &mut tls.session.borrow_mut()) {
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                    _ => {}
-                }
-            }
-            if !tls.reader_owes.get() {
-                return self.socket.readable().await;
-            }
-            let readable = async { self.socket.readable().await.map(|()| true) };
-            let writable = async { self.socket.writable().await.map(|()| false) };
-            if future::or(readable, writable).await? {
-                return Ok(());
-            }
+        match &self.tls {
+            Some(tls) if has_news(&mut tls.borrow_mut()) => Ok(()),
+            _ => self.socket.readable().await,
         }
     }
 
@@ -208,22 +181,14 @@ impl Connection {
     pub async fn writable(&self) -> io::Result<()> {
         self.socket.writable().await
     }
-
-    fn send(&self, tls: &Tls, session: &mut rustls::Connection) -> io::Result<()> {
-        tls::send(&self.socket, session)?;
-        tls.reader_owes.set(false);
-        Ok(())
-    }
 }
 
-impl Tls {
-    /// Whether plaintext or the end has arrived and was not read yet: the
-    /// socket will not tell about it again.
-    fn has_news(&self) -> bool {
-        match self.session.borrow_mut().reader().fill_buf() {
-            Ok(_) => true,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        }
+/// Whether plaintext or the end has arrived and was not read yet: the socket
+/// will not tell about it again.
+fn has_news(session: &mut Session) -> bool {
+    match session.reader().fill_buf() {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
     }
 }
 

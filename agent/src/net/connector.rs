@@ -11,12 +11,21 @@ use rustls::{ClientConfig, Connection as Session};
 use super::clear_connect::{ClearConnectError, clear_connect};
 use super::connection::Connection;
 use super::dial::connect_any;
+use super::handshake::handshake;
 use super::open_error::{OpenError, OpenFailure, OpenStep};
 use super::resolve::resolve;
 use super::socket::SocketOptions;
-use super::tls::{TlsSetupError, client_config, handshake};
+use super::tls_setup::{TlsSetupError, client_config};
 use super::wait;
 use crate::config::{RelaySettings, Security};
+
+/// Longest time for a TCP connection to any of a relay's addresses.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for the answer to the `CONNECT` in clear.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for the TLS handshake, which takes several round trips of a
+/// mobile uplink and a slow processor's arithmetic.
+pub const TLS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How TLS to a relay begins (`protocol.md` 2.2 and 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,25 +36,21 @@ pub enum Opening {
     ClearConnect,
 }
 
-/// How long each step may take. A lookup has its own limit,
-/// [`super::LOOKUP_DEADLINE`].
+/// How long each step may take, the constants above by default. A lookup has
+/// its own limit, [`super::LOOKUP_DEADLINE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// A TCP connection to any of the relay's addresses.
     pub dial: Duration,
     /// The answer to the `CONNECT` in clear.
     pub connect: Duration,
-    /// The TLS handshake; RSA takes a MIPS router a second or two.
+    /// The TLS handshake.
     pub tls: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            dial: Duration::from_secs(10),
-            connect: Duration::from_secs(10),
-            tls: Duration::from_secs(15),
-        }
+        Self { dial: DIAL_TIMEOUT, connect: CONNECT_TIMEOUT, tls: TLS_TIMEOUT }
     }
 }
 

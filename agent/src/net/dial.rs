@@ -137,9 +137,12 @@ impl fmt::Display for DialError {
                 let host = printable(host, 253);
                 write!(formatter, "cannot connect to {host} port {port}")?;
                 for (index, attempt) in failed.iter().enumerate() {
-                    let separator = if index == 0 { ": " } else { "; " };
-                    let address = attempt.address.ip();
-                    write!(formatter, "{separator}{address} {}", InWords(&attempt.error))?;
+                    formatter.write_str(if index == 0 { ": " } else { "; " })?;
+                    let address = attempt.address.ip().to_string();
+                    if address != host {
+                        write!(formatter, "{address} ")?;
+                    }
+                    InWords(&attempt.error).fmt(formatter)?;
                 }
                 if failed.is_empty() {
                     formatter.write_str(": no time was left for it")?;
@@ -282,49 +285,4 @@ impl Race {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts.iter().map(|text| SocketAddr::new(text.parse().expect("address"), 1)).collect()
-    }
-
-    #[test]
-    fn families_alternate_beginning_with_the_preferred_one() {
-        for (given, tried) in [
-            (vec!["::1", "::2", "1.1.1.1"], vec!["::1", "1.1.1.1", "::2"]),
-            (
-                vec!["1.1.1.1", "1.1.1.2", "::1", "1.1.1.3"],
-                vec!["1.1.1.1", "::1", "1.1.1.2", "1.1.1.3"],
-            ),
-            (vec!["::1"], vec!["::1"]),
-            (vec![], vec![]),
-        ] {
-            assert_eq!(alternate(addresses(&given)), addresses(&tried));
-        }
-    }
-
-    #[test]
-    fn an_error_names_every_address_in_words() {
-        let error = DialError::Tcp {
-            host: "relay.example.com".to_owned(),
-            port: 443,
-            failed: vec![
-                FailedAttempt {
-                    address: "[2001:db8::1]:443".parse().expect("address"),
-                    error: io::Error::from_raw_os_error(101),
-                },
-                FailedAttempt {
-                    address: "192.0.2.1:443".parse().expect("address"),
-                    error: io::ErrorKind::ConnectionRefused.into(),
-                },
-            ],
-        };
-        assert_eq!(
-            error.to_string(),
-            "cannot connect to relay.example.com port 443: \
-             2001:db8::1 no route to that network; \
-             192.0.2.1 connection refused, nothing listens there"
-        );
-    }
-}
+mod tests;

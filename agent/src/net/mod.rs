@@ -12,20 +12,22 @@ mod clear_connect;
 mod connection;
 mod connector;
 mod dial;
+mod handshake;
 mod open_error;
 mod resolve;
 mod service;
 mod socket;
-mod tls;
+mod tls_setup;
 mod wait;
 
 pub use acceptor::{AcceptError, Acceptor};
 pub use certificate::{CertificateFault, CertificateProblem};
 pub use connection::{Connection, OUTGOING_LIMIT};
-pub use connector::{Connector, Opening, Timeouts};
+pub use connector::{CONNECT_TIMEOUT, Connector, DIAL_TIMEOUT, Opening, TLS_TIMEOUT, Timeouts};
 pub use dial::{
     ATTEMPT_DELAY, ATTEMPT_PATIENCE, DialError, FailedAttempt, MAX_ATTEMPTS, connect, connect_unix,
 };
+pub use handshake::HandshakeError;
 pub use open_error::{OpenError, OpenFailure, OpenStep};
 pub use resolve::{
     LOOKUP_DEADLINE, LOOKUP_THREADS, MAX_ADDRESSES, MAX_LOOKUPS, ResolveError, ResolveFailure,
@@ -33,4 +35,4 @@ pub use resolve::{
 };
 pub use service::{ServiceSocket, dial_service};
 pub use socket::SocketOptions;
-pub use tls::{HandshakeError, MAX_PEM_BYTES, SESSIONS_KEPT, TlsSetupError};
+pub use tls_setup::{MAX_PEM_BYTES, SESSIONS_KEPT, TlsSetupError};

@@ -6,9 +6,9 @@ use std::io;
 
 use super::certificate::CertificateProblem;
 use super::dial::DialError;
+use super::handshake::HandshakeError;
 use super::resolve::ResolveError;
 use super::socket::{InWords, printable};
-use super::tls::HandshakeError;
 use crate::config::RelaySettings;
 
 /// A relay that could not be connected to.
@@ -115,17 +115,34 @@ impl From<HandshakeError> for OpenFailure {
 impl fmt::Display for OpenError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RelaySettings { host, port } = &self.relay;
-        write!(formatter, "relay {}:{port}: {}", printable(host, 253), self.failure)?;
-        let not_tls = matches!(self.failure, OpenFailure::NotTls { .. });
-        if not_tls || (self.failure.concerns_tls() && !self.has_names) {
-            formatter.write_str(
-                ". Set fe_certname to the name in the relay's certificate, \
-                 or nossl if the relay has no TLS (nothing is encrypted then)",
-            )?;
+        match &self.failure {
+            // These name the host themselves.
+            OpenFailure::Resolve(_) | OpenFailure::Dial(_) => {
+                return write!(formatter, "relay: {}", self.failure);
+            }
+            failure => {
+                let host = printable(host, 253);
+                let (open, close) = match host.contains(':') {
+                    true => ("[", "]"),
+                    false => ("", ""),
+                };
+                write!(formatter, "relay {open}{host}{close}:{port}: {failure}")?;
+            }
         }
-        Ok(())
+        match &self.failure {
+            OpenFailure::Certificate(_) if !self.has_names => formatter.write_str(
+                ". Neither fe_certname nor nossl is set, so TLS to the relay's own name is wanted",
+            ),
+            OpenFailure::NotTls { .. } => formatter.write_str(WAYS_OUT),
+            failure if failure.concerns_tls() && !self.has_names => formatter.write_str(WAYS_OUT),
+            _ => Ok(()),
+        }
     }
 }
+
+/// Both options that may be missing where TLS does not come up.
+const WAYS_OUT: &str = ". Set fe_certname to the name in the relay's certificate, \
+     or nossl if the relay has no TLS (nothing is encrypted then)";
 
 impl fmt::Display for OpenFailure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

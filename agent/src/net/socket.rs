@@ -80,16 +80,10 @@ mod tests {
 
     #[test]
     fn errors_are_words_without_numbers() {
-        for (number, words) in
-            [(111, "connection refused, nothing listens there"), (24, "Too many open files")]
-        {
-            let error = io::Error::from_raw_os_error(number);
-            if number == 24 {
-                assert!(!InWords(&error).to_string().contains("os error"));
-            } else {
-                assert_eq!(InWords(&error).to_string(), words);
-            }
-        }
+        let refused = io::Error::from_raw_os_error(111);
+        assert_eq!(InWords(&refused).to_string(), "connection refused, nothing listens there");
+        let too_many = io::Error::from_raw_os_error(24);
+        assert!(!InWords(&too_many).to_string().contains("os error"));
     }
 
     #[test]

@@ -1,24 +1,20 @@
-//! What both ends of TLS share: the cipher suites, PEM files and the
-//! handshake. TLS 1.2 and 1.3 by `rustls` with the provider `ring`.
+//! How TLS is set up, from the configuration and its files: TLS 1.2 and 1.3 by
+//! `rustls` with the provider `ring`.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
-use async_io::Async;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, CipherSuite, ClientConfig, RootCertStore};
+use rustls::{CipherSuite, ClientConfig, RootCertStore};
 
-use super::certificate::{CertificateProblem, RelayVerifier};
+use super::certificate::RelayVerifier;
 use super::socket::{InWords, printable};
-use super::wait;
 use crate::config::TlsSettings;
 
 /// Sessions that are kept for resumption, of all relays together. The
@@ -27,9 +23,6 @@ pub const SESSIONS_KEPT: usize = 4;
 /// Longest file of certificates or keys, in bytes; a whole distribution's
 /// bundle has 220 KB.
 pub const MAX_PEM_BYTES: u64 = 1024 * 1024;
-
-/// TLS record content types in use (RFC 8446 section 5.1, RFC 6520).
-const CONTENT_TYPES: std::ops::RangeInclusive<u8> = 20..=24;
 
 /// The provider, with the cheapest suites for this processor first. Where it
 /// has no instructions for AES, ChaCha20-Poly1305 is several times as fast.
@@ -177,166 +170,9 @@ impl fmt::Display for TlsSetupError {
 
 impl std::error::Error for TlsSetupError {}
 
-/// Why a TLS handshake did not come to its end.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum HandshakeError {
-    /// The other end closed or reset the connection.
-    Closed,
-    /// The other end sent this alert.
-    Alert(String),
-    /// The first bytes were no TLS; whether they looked like HTTP.
-    NotTls {
-        /// They began as an HTTP response does.
-        http: bool,
-    },
-    /// The other end's certificate was not accepted.
-    Certificate(Box<CertificateProblem>),
-    /// The two ends cannot agree, or the other end broke the protocol.
-    Protocol(String),
-    /// The connection failed.
-    Io(io::Error),
-}
-
-impl HandshakeError {
-    fn from_io(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof => Self::Closed,
-            _ => Self::Io(error),
-        }
-    }
-
-    fn from_tls(error: &rustls::Error) -> Self {
-        match error {
-            rustls::Error::AlertReceived(alert) => Self::Alert(spaced(&format!("{alert:?}"))),
-            rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
-                match other.0.downcast_ref::<CertificateProblem>() {
-                    Some(problem) => Self::Certificate(Box::new(problem.clone())),
-                    None => Self::Protocol(printable(&error.to_string(), 160)),
-                }
-            }
-            _ => Self::Protocol(printable(&error.to_string(), 160)),
-        }
-    }
-}
-
-impl fmt::Display for HandshakeError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => formatter.write_str("the connection was closed during the handshake"),
-            Self::Alert(alert) => write!(formatter, "TLS was refused ({alert})"),
-            Self::NotTls { http: true } => formatter.write_str("the answer was HTTP without TLS"),
-            Self::NotTls { http: false } => formatter.write_str("the answer was not TLS"),
-            Self::Certificate(problem) => problem.fmt(formatter),
-            Self::Protocol(text) => write!(formatter, "TLS failed: {text}"),
-            Self::Io(error) => write!(formatter, "TLS failed: {}", InWords(error)),
-        }
-    }
-}
-
-impl std::error::Error for HandshakeError {}
-
-/// `AccessDenied` as "access denied".
-fn spaced(camel_case: &str) -> String {
-    let mut words = String::with_capacity(camel_case.len() + 4);
-    for letter in camel_case.chars() {
-        if letter.is_ascii_uppercase() && !words.is_empty() {
-            words.push(' ');
-        }
-        words.push(letter.to_ascii_lowercase());
-    }
-    words
-}
-
-/// Runs the handshake to its end; `None` when the deadline came first. All
-/// that this end has to say is sent by then.
-pub(super) async fn handshake(
-    socket: &Async<TcpStream>,
-    session: &mut rustls::Connection,
-    deadline: Instant,
-) -> Option<Result<(), HandshakeError>> {
-    wait::before(deadline, exchange(socket, session)).await
-}
-
-async fn exchange(
-    socket: &Async<TcpStream>,
-    session: &mut rustls::Connection,
-) -> Result<(), HandshakeError> {
-    let mut anything_read = false;
-    loop {
-        while session.wants_write() {
-            match send(socket, session) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    socket.writable().await.map_err(HandshakeError::Io)?;
-                }
-                Err(error) => return Err(HandshakeError::from_io(error)),
-            }
-        }
-        if !session.is_handshaking() {
-            return Ok(());
-        }
-        match receive(socket, session, &mut anything_read) {
-            Ok(()) => {}
-            Err(HandshakeError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                socket.readable().await.map_err(HandshakeError::Io)?;
-            }
-            Err(error) => {
-                // An alert may be ready, and the other end's log gains by it.
-                let _ = send(socket, session);
-                return Err(error);
-            }
-        }
-    }
-}
-
-/// Writes what TLS has ready; `WouldBlock` while bytes are left.
-pub(super) fn send(socket: &Async<TcpStream>, session: &mut rustls::Connection) -> io::Result<()> {
-    while session.wants_write() {
-        let sent = wait::uninterrupted(|| session.write_tls(&mut socket.get_ref()))?;
-        if sent == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-    }
-    Ok(())
-}
-
-fn receive(
-    socket: &Async<TcpStream>,
-    session: &mut rustls::Connection,
-    anything_read: &mut bool,
-) -> Result<(), HandshakeError> {
-    if !*anything_read {
-        let mut first = [0; 5];
-        let peeked = wait::uninterrupted(|| socket.get_ref().peek(&mut first))
-            .map_err(HandshakeError::from_io)?;
-        if peeked > 0 && !CONTENT_TYPES.contains(&first[0]) {
-            let http = b"HTTP/".starts_with(&first[..peeked]);
-            return Err(HandshakeError::NotTls { http });
-        }
-        *anything_read = true;
-    }
-    let read = wait::uninterrupted(|| session.read_tls(&mut socket.get_ref()))
-        .map_err(HandshakeError::from_io)?;
-    if read == 0 {
-        return Err(HandshakeError::Closed);
-    }
-    match session.process_new_packets() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(HandshakeError::from_tls(&error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn alerts_are_words() {
-        assert_eq!(spaced("AccessDenied"), "access denied");
-    }
 
     #[test]
     fn suites_without_aes_come_first_where_aes_is_slow() {
