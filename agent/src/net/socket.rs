@@ -13,16 +13,26 @@ use rustix::net::sockopt;
 pub struct SocketOptions {
     /// `SO_KEEPALIVE` with the kernel's own times.
     pub keepalive: bool,
+    /// `TCP_USER_TIMEOUT` (tcp(7)) in milliseconds: how long the other end's
+    /// kernel may leave bytes unacknowledged. 0 is the kernel's own patience,
+    /// about a quarter of an hour.
+    pub user_timeout: u32,
 }
+
+/// Time after which a path that swallows everything is given up. Long enough
+/// for a mobile link with seconds of delay and lost packets.
+const TUNNEL_USER_TIMEOUT_MILLISECONDS: u32 = 30_000;
 
 impl SocketOptions {
     /// For a connection to a relay. Its liveness is the protocol's business
-    /// (`protocol.md` 10); a `TCP_USER_TIMEOUT` belongs here once it is wanted.
-    pub const TUNNEL: Self = Self { keepalive: true };
+    /// (`protocol.md` 10), but for relays that must not be asked for an
+    /// answer: there only the kernel notices a dead path.
+    pub const TUNNEL: Self =
+        Self { keepalive: true, user_timeout: TUNNEL_USER_TIMEOUT_MILLISECONDS };
 
     /// For a connection to a service: an idle `ssh` may stay for days, a
     /// service whose machine is gone must be noticed some time.
-    pub const SERVICE: Self = Self { keepalive: true };
+    pub const SERVICE: Self = Self { keepalive: true, user_timeout: 0 };
 
     /// Sets the options.
     ///
@@ -31,6 +41,7 @@ impl SocketOptions {
     pub fn apply(self, socket: &TcpStream) -> io::Result<()> {
         socket.set_nodelay(true)?;
         sockopt::set_socket_keepalive(socket, self.keepalive)?;
+        sockopt::set_tcp_user_timeout(socket, self.user_timeout)?;
         Ok(())
     }
 }
