@@ -1,6 +1,7 @@
 //! What a configuration means, once every file is read and every option is
 //! checked. The rest of the program sees this and nothing of the rc format.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -22,22 +23,32 @@ pub struct Settings {
     /// They cost 319 KB of RAM, hence off by default.
     pub compress: bool,
     /// Seconds of silence before the relay is asked for a sign of life
-    /// (`keepalive`), 20 or more.
+    /// (`keepalive`), 20 to 86400; 116 without one and for `auto`.
     pub keepalive_seconds: u32,
-    /// Streams that one tunnel may hold at the same time (`max_streams`).
+    /// Streams that one tunnel may hold at the same time (`max_streams`), 1 to
+    /// 65536.
     pub max_streams: usize,
     /// Kilobytes that may wait for slow services, all streams of a tunnel
-    /// together (`buffers`).
+    /// together (`buffers`), 64 to 1048576.
     pub buffer_kilobytes: usize,
 }
 
-/// One relay, by name or address.
+/// One relay, by name or address. A pool (`frontends = N:NAME:PORT`) is one
+/// relay with the name of the pool; to choose the N fastest of its addresses
+/// comes with the care of the relays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelaySettings {
     /// DNS name or address, without brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
+}
+
+/// `HOST:PORT`, as `frontend` is written.
+impl fmt::Display for RelaySettings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_host_port(formatter, &self.host, self.port)
+    }
 }
 
 /// How the way to a relay is protected.
@@ -53,7 +64,7 @@ pub enum Security {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
     /// Accepted names, the first of which is asked for (`fe_certname`). Empty:
-    /// the relay's own name.
+    /// the relay's own name. One name may stand here with several pins.
     pub names: Vec<CertificateName>,
     /// Certificates to trust instead of the compiled-in roots (`ca_certs`).
     pub roots: Option<PathBuf>,
@@ -88,10 +99,20 @@ pub struct KiteSettings {
     pub secret: Secret,
     /// What visitors are connected to.
     pub origin: Origin,
-    /// A name for the log and for later commands (`service_name`).
+    /// A name for the log and for later commands (`service_name`). Kites of one
+    /// service line share it.
     pub name: Option<String>,
     /// What is done to visitors on the way.
     pub flags: KiteFlags,
+}
+
+impl KiteSettings {
+    /// Whether the URL firewall looks at this kite's requests (`protocol.md`
+    /// 13.2): for HTTP, unless it is off or only known visitors are let in.
+    pub fn url_firewall(&self) -> bool {
+        let trusted = !self.flags.passwords.is_empty() || !self.flags.allowed.is_empty();
+        self.id.is_http() && !self.flags.insecure && !trusted
+    }
 }
 
 /// Where a service listens.
@@ -106,6 +127,16 @@ pub enum Origin {
     },
     /// A Unix stream socket (`unix:/path`).
     Unix(PathBuf),
+}
+
+/// `HOST:PORT` or `unix:/PATH`, as a service line is written.
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write_host_port(formatter, host, *port),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// `service_cfg` keys and `+flags` (`protocol.md` 13.3).
@@ -151,4 +182,24 @@ pub struct AddressRange {
     pub network: IpAddr,
     /// Bits of [`Self::network`] that a visitor's address has to share.
     pub prefix_bits: u8,
+}
+
+/// `NETWORK/BITS`; a single address without the bits.
+impl fmt::Display for AddressRange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all_bits = if self.network.is_ipv4() { 32 } else { 128 };
+        if self.prefix_bits == all_bits {
+            write!(formatter, "{}", self.network)
+        } else {
+            write!(formatter, "{}/{}", self.network, self.prefix_bits)
+        }
+    }
+}
+
+fn write_host_port(formatter: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+    if host.contains(':') {
+        write!(formatter, "[{host}]:{port}")
+    } else {
+        write!(formatter, "{host}:{port}")
+    }
 }

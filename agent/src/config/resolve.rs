@@ -1,0 +1,379 @@
+//! From typed lines to [`Settings`]: what each option does, and what has to be
+//! there in the end.
+
+use std::path::{Path, PathBuf};
+
+use super::environment::Environment;
+use super::grammar::TypedLine;
+use super::kites::KiteLines;
+use super::options::{Action, Meaning};
+use super::problem::{Place, Report};
+use super::relay::RelayLines;
+use super::settings::Settings;
+use super::short::ShortKite;
+use super::source::{Source, resolve_path};
+
+/// Seconds of silence before a sign of life is asked for (`protocol.md` 16).
+pub const DEFAULT_KEEPALIVE_SECONDS: u32 = 116;
+/// Fewest seconds for `keepalive` (features D).
+pub const MIN_KEEPALIVE_SECONDS: u32 = 20;
+/// Most seconds for `keepalive`; a day, after which nothing is kept alive.
+pub const MAX_KEEPALIVE_SECONDS: u32 = 86_400;
+/// Streams of a tunnel when `max_streams` is not set.
+pub const DEFAULT_MAX_STREAMS: usize = 1024;
+/// Most that `max_streams` may be.
+pub const MAX_MAX_STREAMS: usize = 65_536;
+/// Kilobytes of buffers when `buffers` is not set (features L).
+pub const DEFAULT_BUFFER_KILOBYTES: usize = 1024;
+/// Fewest kilobytes for `buffers`: what some frames of a tunnel need.
+pub const MIN_BUFFER_KILOBYTES: usize = 64;
+/// Most kilobytes for `buffers`.
+pub const MAX_BUFFER_KILOBYTES: usize = 1024 * 1024;
+
+const NO_DNS_UPDATES: &str = "this version does not update the DNS record of your kite; make its \
+     name lead to the relay";
+/// Options that name a relay, or files where one may be named.
+const RELAY_OPTIONS: [&str; 6] = [
+    "",
+    "optfile",
+    "optdir",
+    "frontend",
+    "frontends",
+    "whitelabel",
+];
+/// Options that name a service, or files where one may be named.
+const SERVICE_OPTIONS: [&str; 5] = ["", "optfile", "optdir", "service_on", "kitesecret"];
+
+/// Understands every line; `None` when `report` holds mistakes.
+pub(super) fn resolve(
+    lines: Vec<TypedLine>,
+    sources: &[Source],
+    environment: &dyn Environment,
+    report: &mut Report,
+) -> Option<Settings> {
+    let mut resolver = Resolver {
+        environment,
+        report,
+        relays: RelayLines::default(),
+        kites: KiteLines::default(),
+        new_relays: false,
+        new_names: false,
+        first_relay: None,
+        names: None,
+        compress: false,
+        keepalive_seconds: DEFAULT_KEEPALIVE_SECONDS,
+        max_streams: DEFAULT_MAX_STREAMS,
+        buffer_kilobytes: DEFAULT_BUFFER_KILOBYTES,
+    };
+    for line in lines {
+        resolver.line(&line);
+    }
+    resolver.finish(sources)
+}
+
+struct Resolver<'a> {
+    environment: &'a dyn Environment,
+    report: &'a mut Report,
+    relays: RelayLines,
+    kites: KiteLines,
+    /// The command line has named relays or certificate names.
+    new_relays: bool,
+    new_names: bool,
+    /// Where the first relay and the last certificate name were typed.
+    first_relay: Option<Place>,
+    names: Option<Place>,
+    compress: bool,
+    keepalive_seconds: u32,
+    max_streams: usize,
+    buffer_kilobytes: usize,
+}
+
+impl Resolver<'_> {
+    fn line(&mut self, line: &TypedLine) {
+        let name = line.row.name;
+        match line.row.meaning {
+            Meaning::Harmless => {}
+            Meaning::Instead(text) => {
+                let text = format!("has no effect; {text}");
+                self.report.warning(&line.place, name, text);
+            }
+            Meaning::Refused(text) => self.report.mistake(&line.place, name, text),
+            Meaning::Handled(action) => {
+                if let Err(text) = self.act(action, line) {
+                    self.report.mistake(&line.place, name, text);
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action, line: &TypedLine) -> Result<(), String> {
+        let value = line.value.as_str();
+        self.note_relays(action, &line.place);
+        match action {
+            // Followed while the files were read.
+            Action::OptFile | Action::OptDir => Ok(()),
+            Action::KiteName => self.kites.set_name(value),
+            Action::KiteSecret => {
+                self.kites.set_secret(line, self.report);
+                Ok(())
+            }
+            Action::KiteSecretFile => {
+                self.kites
+                    .set_secret_file(line, self.environment, self.report)
+            }
+            Action::ServiceOn => self.kites.add_service(line, true, self.report),
+            Action::ServiceOff => self.kites.add_service(line, false, self.report),
+            Action::ServiceName => self.kites.name_service(value),
+            Action::ServiceFlag => self.kites.add_flag(line, self.report),
+            Action::Insecure => {
+                self.kites.set_insecure();
+                Ok(())
+            }
+            Action::Defaults => {
+                self.warn(line, NO_DNS_UPDATES);
+                self.relays.set_defaults()
+            }
+            Action::WhiteLabel | Action::WhiteLabelTls => {
+                self.warn(line, NO_DNS_UPDATES);
+                let https = action == Action::WhiteLabelTls;
+                self.relays.set_white_label(value, https)
+            }
+            Action::DynDns => {
+                if !value.is_empty() {
+                    self.warn(line, NO_DNS_UPDATES);
+                }
+                Ok(())
+            }
+            Action::Frontend => self.relays.add_relay(value),
+            Action::Frontends => self.relays.set_pool(value),
+            Action::ErrorUrl => self.relays.set_error_url(value),
+            Action::NoSsl => {
+                self.relays.set_plain();
+                Ok(())
+            }
+            Action::CertificateName => self.relays.add_name(value),
+            Action::Roots => self.roots(line),
+            Action::Proxy => proxy(value),
+            Action::Compress(on) => {
+                self.compress = on;
+                Ok(())
+            }
+            Action::KeepAlive => self.keepalive(line),
+            Action::Buffers => {
+                let range = MIN_BUFFER_KILOBYTES..=MAX_BUFFER_KILOBYTES;
+                self.buffer_kilobytes = number(value, range, "kilobytes")?;
+                Ok(())
+            }
+            Action::MaxStreams => {
+                self.max_streams = number(value, 1..=MAX_MAX_STREAMS, "streams")?;
+                Ok(())
+            }
+            Action::WebServer => {
+                if !value.eq_ignore_ascii_case("off") {
+                    self.warn(
+                        line,
+                        "has no effect; there is no built-in web server: remove this line",
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A relay or a certificate name of the command line takes the place of
+    /// those of the files.
+    fn note_relays(&mut self, action: Action, place: &Place) {
+        let typed = place.file().is_none();
+        match action {
+            Action::Frontend | Action::Frontends | Action::Defaults => {
+                if typed && !std::mem::replace(&mut self.new_relays, true) {
+                    self.relays.forget_relays();
+                    self.new_names = true;
+                }
+                self.first_relay.get_or_insert_with(|| place.clone());
+            }
+            Action::CertificateName => {
+                if typed && !std::mem::replace(&mut self.new_names, true) {
+                    self.relays.forget_names();
+                }
+                self.names = Some(place.clone());
+            }
+            _ => {}
+        }
+    }
+
+    fn warn(&mut self, line: &TypedLine, text: &str) {
+        self.report.warning(&line.place, line.row.name, text);
+    }
+
+    fn roots(&mut self, line: &TypedLine) -> Result<(), String> {
+        match line.value.as_str() {
+            "" => self.relays.set_roots(None),
+            "auto" | "curl" => {
+                self.warn(
+                    line,
+                    "the roots that are built in are used; remove the line",
+                );
+                self.relays.set_roots(None);
+            }
+            value => {
+                let path = resolve_path(&line.place, value, self.environment);
+                if self.environment.is_folder(&path).unwrap_or(true) {
+                    return Err(format!(
+                        "{} is not a file; install the package ca-certificates, or remove the line \
+                         to use the roots that are built in",
+                        path.display()
+                    ));
+                }
+                self.relays.set_roots(Some(path));
+            }
+        }
+        Ok(())
+    }
+
+    fn keepalive(&mut self, line: &TypedLine) -> Result<(), String> {
+        if line.value.eq_ignore_ascii_case("auto") {
+            self.keepalive_seconds = DEFAULT_KEEPALIVE_SECONDS;
+            return Ok(());
+        }
+        let seconds = line.value.parse::<u32>().ok();
+        let seconds = seconds.filter(|seconds| *seconds <= MAX_KEEPALIVE_SECONDS);
+        let seconds = seconds.ok_or_else(|| {
+            format!(
+                "is auto, or a number of seconds from {MIN_KEEPALIVE_SECONDS} to \
+                 {MAX_KEEPALIVE_SECONDS}"
+            )
+        })?;
+        if seconds < MIN_KEEPALIVE_SECONDS {
+            let text = format!("{MIN_KEEPALIVE_SECONDS} seconds are the least and are used");
+            self.warn(line, &text);
+        }
+        self.keepalive_seconds = seconds.max(MIN_KEEPALIVE_SECONDS);
+        Ok(())
+    }
+
+    fn finish(self, sources: &[Source]) -> Option<Settings> {
+        let report = self.report;
+        let write_to = write_to(sources);
+        let is_folder = self.environment.is_folder(&write_to).unwrap_or(false);
+        let file = |name: &str| {
+            let path = if is_folder {
+                write_to.join(name)
+            } else {
+                write_to.clone()
+            };
+            path.display().to_string()
+        };
+        let place = Place::path(&write_to);
+        // What is missing may stand in a line or file that was not understood.
+        let unread = |report: &Report, options: &[&str]| {
+            let mut mistakes = report.mistakes.iter();
+            mistakes.any(|mistake| options.contains(&mistake.option.as_str()))
+        };
+
+        let short: Vec<ShortKite> = sources
+            .iter()
+            .filter_map(|source| match source {
+                Source::Kites(kites) => Some(kites.as_slice()),
+                _ => None,
+            })
+            .flatten()
+            .cloned()
+            .collect();
+        if self.relays.names_without_tls() {
+            if let Some(place) = &self.names {
+                let text = "is not used, because nossl sends everything in clear; remove nossl";
+                report.warning(place, "fe_certname", text);
+            }
+        }
+        if let (Some(relay), Some(place)) = (self.relays.address_without_name(), &self.first_relay)
+        {
+            let text = format!(
+                "the certificate of the relay has to be for the address {}; if it is for a name, \
+                 write fe_certname = NAME",
+                relay.host
+            );
+            report.warning(place, "frontend", text);
+        }
+        let missing_secret = |id: &crate::wire::KiteId| {
+            let file = file("10_account.rc");
+            let text = format!(
+                "there is no secret for {id}; write kitesecret = SECRET in {file} and run \
+                 chmod 600 {file}, or use --secret-file PATH"
+            );
+            (place.clone(), "kitesecret", text)
+        };
+        let kites = self
+            .kites
+            .finish(&short, self.environment, report, &missing_secret);
+        let (relays, security, error_urls) = self.relays.finish();
+        if relays.is_empty() && !unread(report, &RELAY_OPTIONS) {
+            let text = format!(
+                "there is no relay; write frontend = HOST:PORT, or defaults for pagekite.net, in {}",
+                file("20_frontends.rc")
+            );
+            report.mistake(&place, "frontend", text);
+        }
+        if kites.is_empty() && !unread(report, &SERVICE_OPTIONS) {
+            let text = format!(
+                "there is no service; write service_on = http:NAME:localhost:80:SECRET in {}",
+                file("80_httpd.rc")
+            );
+            report.mistake(&place, "service_on", text);
+        }
+        report.mistakes.is_empty().then_some(Settings {
+            relays,
+            security,
+            kites,
+            error_urls,
+            compress: self.compress,
+            keepalive_seconds: self.keepalive_seconds,
+            max_streams: self.max_streams,
+            buffer_kilobytes: self.buffer_kilobytes,
+        })
+    }
+}
+
+/// The file or folder that a missing line belongs into.
+fn write_to(sources: &[Source]) -> PathBuf {
+    let named = sources.iter().find_map(|source| match source {
+        Source::WriteTo(path) => Some(path),
+        _ => None,
+    });
+    let first = sources.iter().find_map(|source| match source {
+        Source::Path(path) => Some(path),
+        _ => None,
+    });
+    named
+        .or(first)
+        .cloned()
+        .unwrap_or_else(|| Path::new("the configuration").to_owned())
+}
+
+/// `proxy = none` and `proxy = default` go without one, which is what happens.
+fn proxy(value: &str) -> Result<(), String> {
+    let kind = value.split([':', '!']).next().unwrap_or_default();
+    if matches!(kind, "" | "none" | "default") {
+        return Ok(());
+    }
+    Err("this version cannot connect through a proxy; remove the line to connect directly".into())
+}
+
+fn number(
+    value: &str,
+    range: std::ops::RangeInclusive<usize>,
+    unit: &str,
+) -> Result<usize, String> {
+    let plain = value.bytes().all(|byte| byte.is_ascii_digit());
+    let number = value
+        .parse()
+        .ok()
+        .filter(|number| plain && range.contains(number));
+    number.ok_or_else(|| {
+        format!(
+            "is a number of {unit} from {} to {}",
+            range.start(),
+            range.end()
+        )
+    })
+}

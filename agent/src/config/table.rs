@@ -1,0 +1,218 @@
+//! Every option there is, with what it means to Kitelet. PageKite's come first,
+//! in the order of its own documentation, so that a file that works there is
+//! understood here; then the few that only Kitelet has.
+
+use super::options::{
+    Action::*,
+    Meaning::{Handled, Harmless, Instead, Refused},
+    Row,
+    Value::{Alone, Either, Needed},
+};
+
+const EDIT: &str = "Kitelet does not edit files: write or remove service_on lines by hand";
+const MANUAL: &str = "there is no interactive mode: remove this line";
+const RELAY: &str = "it is for a relay, and this is the end with the services: keep it for \
+     kitelet relay of a later version, or remove this line";
+const SYSTEMD: &str = "kitelet stays in the foreground: let systemd or procd start it";
+const LOG: &str = "kitelet writes its log to standard error: let the service manager keep it";
+const NO_WEB_SERVER: &str = "there is no built-in web server: run one of your own (such as \
+     busybox httpd -p 127.0.0.1:8080 -h FOLDER) and publish its port with service_on";
+const NO_PROXY: &str = "this version cannot connect through a proxy, and going round it is not \
+     what you asked for; remove this line to connect directly";
+
+/// The options of PageKite.
+pub(super) const PAGEKITE: &[Row] = &[
+    // Configuration.
+    Row::new("clean", Alone, Harmless),
+    Row::new("optfile", Needed, Handled(OptFile))
+        .letter('o')
+        .clearer(&["include"]),
+    Row::new("optdir", Needed, Handled(OptDir))
+        .letter('O')
+        .clearer(&["include_dir"]),
+    Row::new("savefile", Needed, Harmless).letter('S'),
+    Row::new("save", Alone, Instead(EDIT)),
+    Row::new("settings", Alone, Instead("run: kitelet check -c FILE")),
+    Row::new("help", Alone, Instead("run: kitelet --help")),
+    Row::new("appver", Alone, Instead("run: kitelet --version")),
+    Row::new("noloop", Alone, Harmless),
+    Row::new("shell", Alone, Instead(MANUAL)),
+    Row::new("friendly", Alone, Instead(MANUAL)),
+    Row::new(
+        "abort_not_configured",
+        Either,
+        Refused(
+            "the configuration is not finished; set kitename, kitesecret and your services, \
+             then remove this line",
+        ),
+    ),
+    // Kites and services.
+    Row::new("kitename", Needed, Handled(KiteName)),
+    Row::new("kitesecret", Needed, Handled(KiteSecret)),
+    Row::new("service_on", Needed, Handled(ServiceOn))
+        .old(&["backend"])
+        .clearer(&["service"]),
+    Row::new("service_off", Needed, Handled(ServiceOff)).old(&["define_backend"]),
+    Row::new("service_cfg", Needed, Handled(ServiceFlag))
+        .old(&["be_config"])
+        .clearer(&["service_flag"]),
+    Row::new("webpath", Needed, Instead(NO_WEB_SERVER)),
+    Row::new("add", Alone, Instead(EDIT)),
+    Row::new("only", Alone, Instead(EDIT)),
+    Row::new("remove", Alone, Instead(EDIT)),
+    Row::new("disable", Alone, Instead(EDIT)),
+    Row::new("list", Alone, Instead("run: kitelet check -c FILE")),
+    Row::new(
+        "signup",
+        Alone,
+        Instead("make the kite on your relay's web page, then write kitename and kitesecret"),
+    ),
+    Row::new("service_xmlrpc", Needed, Harmless),
+    // The way to the relay.
+    Row::new("defaults", Alone, Handled(Defaults)),
+    Row::new("whitelabel", Needed, Handled(WhiteLabel)),
+    Row::new("whitelabels", Needed, Handled(WhiteLabelTls)),
+    Row::new(
+        "local",
+        Needed,
+        Instead("a service is published through a relay only: write frontend = HOST:PORT"),
+    ),
+    Row::new("frontend", Needed, Handled(Frontend)).clearer(&["relay"]),
+    Row::new(
+        "nofrontend",
+        Needed,
+        Instead("only the relays that frontend and frontends name are used"),
+    ),
+    Row::new("frontends", Needed, Handled(Frontends)),
+    Row::new(
+        "all",
+        Alone,
+        Instead("kitelet never gives up on a kite: it goes on trying"),
+    )
+    .letter('a'),
+    Row::new("noall", Alone, Harmless),
+    Row::new("new", Alone, Harmless).letter('N'),
+    Row::new("dyndns", Needed, Handled(DynDns)).letter('D'),
+    Row::new("keepalive", Needed, Handled(KeepAlive)),
+    Row::new("proxy", Needed, Handled(Proxy)),
+    Row::new("noproxy", Alone, Harmless),
+    Row::new("torify", Needed, Refused(NO_PROXY)),
+    Row::new("socksify", Needed, Refused(NO_PROXY)),
+    Row::new("noprobes", Alone, Harmless),
+    Row::new("insecure", Alone, Handled(Insecure)),
+    Row::new(
+        "watch",
+        Needed,
+        Instead("visitors' data is never shown: look at the log of your service"),
+    ),
+    Row::new("errorurl", Needed, Handled(ErrorUrl)).letter('E'),
+    // TLS.
+    Row::new("nossl", Alone, Handled(NoSsl)).clearer(&["plain"]),
+    Row::new("nopyopenssl", Alone, Harmless),
+    Row::new("fe_certname", Needed, Handled(CertificateName)).clearer(&["relay_certname"]),
+    Row::new(
+        "fe_nocertcheck",
+        Alone,
+        Refused(
+            "TLS without a check protects nothing; write fe_certname = NAME/SHA1HEX to accept the \
+             relay's own certificate, or nossl to go without TLS",
+        ),
+    ),
+    Row::new("ca_certs", Needed, Handled(Roots)),
+    Row::new("tls_default", Needed, Instead(RELAY)),
+    Row::new("tls_endpoint", Needed, Instead(RELAY)),
+    Row::new("tls_ciphers", Needed, Instead(RELAY)),
+    Row::new("tls_legacy", Alone, Instead(RELAY)),
+    Row::new("selfsign", Alone, Instead(NO_WEB_SERVER)),
+    Row::new("pemfile", Needed, Instead(NO_WEB_SERVER)).letter('P'),
+    // A relay's own.
+    Row::new("isfrontend", Alone, Instead(RELAY)).letter('f'),
+    Row::new("noisfrontend", Alone, Harmless),
+    Row::new("host", Needed, Instead(RELAY)).letter('h'),
+    Row::new("ports", Needed, Instead(RELAY)).letter('p'),
+    Row::new("protos", Needed, Instead(RELAY)),
+    Row::new("portalias", Needed, Instead(RELAY)),
+    Row::new("rawports", Needed, Instead(RELAY)),
+    Row::new("domain", Needed, Instead(RELAY)),
+    Row::new("authdomain", Needed, Instead(RELAY)).letter('A'),
+    Row::new("auththreads", Needed, Instead(RELAY)),
+    Row::new("authfail_closed", Alone, Instead(RELAY)),
+    Row::new("motd", Needed, Instead(RELAY)),
+    Row::new("upgradeinfo", Needed, Instead(RELAY)),
+    Row::new("noupgradeinfo", Alone, Harmless),
+    Row::new("dns_hints", Needed, Instead(RELAY)),
+    Row::new("overload", Needed, Instead(RELAY)),
+    Row::new("overload_cpu", Needed, Instead(RELAY)),
+    Row::new("overload_mem", Needed, Instead(RELAY)),
+    Row::new("overload_file", Needed, Instead(RELAY)),
+    Row::new("ratelimit_ips", Needed, Instead(RELAY)),
+    Row::new("client_acl", Needed, Instead(ACCESS)),
+    Row::new("tunnel_acl", Needed, Instead(RELAY)),
+    Row::new("accept_acl_file", Needed, Instead(RELAY)),
+    Row::new(
+        "register",
+        Either,
+        Refused("PageKite has no such option any more; remove this line"),
+    ),
+    // Web server and user interfaces.
+    Row::new("httpd", Needed, Handled(WebServer)).letter('H'),
+    Row::new("httppass", Needed, Instead(NO_WEB_SERVER)).letter('X'),
+    Row::new("controlpanel", Alone, Instead(NO_WEB_SERVER)),
+    Row::new("controlpass", Alone, Instead(NO_WEB_SERVER)),
+    Row::new("nullui", Alone, Harmless),
+    Row::new("remoteui", Alone, Instead(MANUAL)),
+    Row::new("uiport", Needed, Instead(MANUAL)),
+    // The process.
+    Row::new("logfile", Needed, Instead(LOG)).letter('L'),
+    Row::new("loglevel", Needed, Instead(LOG)),
+    Row::new(
+        "debugio",
+        Alone,
+        Instead("visitors' data is never logged: look at the log of your service"),
+    ),
+    Row::new("daemonize", Alone, Instead(SYSTEMD)).letter('Z'),
+    Row::new("nodaemonize", Alone, Harmless),
+    Row::new("pidfile", Needed, Instead(SYSTEMD)).letter('I'),
+    Row::new(
+        "runas",
+        Needed,
+        Instead("set the user in the service manager: User=NAME in the systemd unit"),
+    )
+    .letter('U'),
+    Row::new(
+        "watchdog",
+        Needed,
+        Instead("the service manager watches: WatchdogSec= in the systemd unit"),
+    ),
+    // Tuning.
+    Row::new("nozchunks", Alone, Handled(Compress(false))),
+    Row::new("sslzlib", Alone, Harmless),
+    Row::new(
+        "wschunks",
+        Alone,
+        Instead("tunnels inside WebSocket do not exist here: the ordinary tunnel is used"),
+    ),
+    Row::new("buffers", Needed, Handled(Buffers)),
+    Row::new("max_read_bytes", Needed, Harmless),
+    Row::new("select_loop_min_ms", Needed, Harmless),
+    // What PageKite itself reads and forgets.
+    Row::new("nocrashreport", Either, Harmless),
+    Row::new("reloadfile", Either, Harmless),
+    Row::new("autosave", Either, Harmless),
+    Row::new("noautosave", Either, Harmless),
+    Row::new("webroot", Either, Harmless),
+    Row::new("webaccess", Either, Harmless),
+    Row::new("webindexes", Either, Harmless),
+    Row::new("delete_backend", Either, Harmless),
+];
+
+const ACCESS: &str = "it is for a relay; to let in some addresses only, write \
+     service_cfg = NAME/80 : ip/192.0.2.0/24 : True";
+
+/// The options that only Kitelet has.
+pub(super) const OURS: &[Row] = &[
+    Row::new("kitesecret_file", Needed, Handled(KiteSecretFile)),
+    Row::new("service_name", Needed, Handled(ServiceName)),
+    Row::new("max_streams", Needed, Handled(MaxStreams)),
+    Row::new("zchunks", Alone, Handled(Compress(true))),
+];
