@@ -1,6 +1,102 @@
-//! stub
+//! The command line: which command is meant, what it says, how it exits.
+//! Commands write to what they are handed, so that a closed terminal or a full
+//! disk cannot make the program panic.
 
-/// stub
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod args;
+mod check;
+mod run;
+mod short;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+pub use check::describe;
+
+use crate::config::{ConfigError, Environment, Host, Problems, Settings, printable};
+
+/// Stopped by a signal, or done.
+pub const EXIT_STOPPED: u8 = 0;
+/// The command line is not understood (EX_USAGE of sysexits.h).
+pub const EXIT_USAGE: u8 = 64;
+/// The configuration is not usable (EX_CONFIG of sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+/// Where `run` and `check` look without `-c`.
+pub const DEFAULT_CONFIG: &str = "/etc/kitelet.d";
+
+/// What the program does after the command line is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ends with this code.
+    Exit(u8),
+    /// It flies kites.
+    Start(Box<Settings>),
 }
+
+/// The program.
+pub fn main() -> ExitCode {
+    let arguments = std::env::args_os().skip(1);
+    let (mut output, mut errors) = (std::io::stdout(), std::io::stderr());
+    match command(arguments, &Host, &mut output, &mut errors) {
+        Outcome::Exit(code) => ExitCode::from(code),
+        Outcome::Start(settings) => run::start(*settings),
+    }
+}
+
+/// Reads the command line (without the program's name) and does what it says,
+/// short of flying kites.
+pub fn command(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &dyn Environment,
+    output: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> Outcome {
+    let arguments: Result<Vec<String>, _> =
+        arguments.into_iter().map(OsString::into_string).collect();
+    let Ok(arguments) = arguments else {
+        return usage(errors, "an argument is not UTF-8; type it again");
+    };
+    if args::asks_for_version(&arguments) {
+        say(output, concat!("kitelet ", env!("CARGO_PKG_VERSION")));
+        return Outcome::Exit(EXIT_STOPPED);
+    }
+    match args::read(&arguments) {
+        Ok(args::Command::Run(config)) => run::command(&config, environment, errors),
+        Ok(args::Command::Check(config)) => check::command(&config, environment, output, errors),
+        Ok(args::Command::Short(arguments)) => short::command(&arguments, environment, errors),
+        Ok(args::Command::Help(text)) => {
+            say(output, &text);
+            Outcome::Exit(EXIT_STOPPED)
+        }
+        Err(text) => usage(errors, &text),
+    }
+}
+
+/// Says what is wrong with the command line.
+fn usage(errors: &mut dyn Write, text: &str) -> Outcome {
+    say(errors, &format!("kitelet: {}", printable(text)));
+    say(errors, "kitelet --help tells how it is used.");
+    Outcome::Exit(EXIT_USAGE)
+}
+
+/// Says what is wrong with the configuration.
+fn bad_config(errors: &mut dyn Write, error: &ConfigError) -> Outcome {
+    say(errors, &error.to_string());
+    say_warnings(errors, &error.warnings);
+    Outcome::Exit(EXIT_CONFIG)
+}
+
+fn say_warnings(errors: &mut dyn Write, warnings: &Problems) {
+    for line in warnings.to_string().lines() {
+        say(errors, &format!("warning: {line}"));
+    }
+}
+
+/// Writes a line. That nobody listens is no reason to stop.
+fn say(output: &mut dyn Write, text: &str) {
+    let _ = writeln!(output, "{}", text.trim_end());
+    let _ = output.flush();
+}
+
+#[cfg(test)]
+mod tests;

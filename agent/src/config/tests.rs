@@ -346,6 +346,7 @@ proptest! {
             Ok(loaded) => {
                 prop_assert!(!loaded.settings.kites.is_empty());
                 prop_assert!(!loaded.settings.relays.is_empty());
+                let _ = crate::cli::describe(&loaded);
             }
             Err(error) => prop_assert!(!error.mistakes.is_empty()),
         }
