@@ -110,8 +110,8 @@ impl Reader<'_> {
         }
         if names.is_empty() {
             let text = format!(
-                "{} holds no file whose name ends in .rc; write one, such as {}",
-                folder.display(),
+                "{}holds no file whose name ends in .rc; write one, such as {}",
+                subject(folder, place),
                 folder.join("10_account.rc").display()
             );
             self.report.warning(place, option, text);
@@ -152,9 +152,9 @@ impl Reader<'_> {
         self.bytes = self.bytes.saturating_add(read.bytes.len());
         if read.bytes.len() > MAX_FILE_BYTES || self.bytes > MAX_TOTAL_BYTES {
             let text = format!(
-                "{} is too large; a file has at most {MAX_FILE_BYTES} bytes, all of them together \
+                "{}is too large; a file has at most {MAX_FILE_BYTES} bytes, all of them together \
                  {MAX_TOTAL_BYTES}",
-                path.display()
+                subject(path, place)
             );
             self.report.mistake(place, option, text);
             return;
@@ -188,15 +188,15 @@ impl Reader<'_> {
     }
 
     fn cannot_read(&mut self, path: &Path, place: &Place, option: &str, error: &std::io::Error) {
-        let path = path.display();
+        let path = subject(path, place);
         let text = match error.kind() {
             std::io::ErrorKind::NotFound => {
-                format!("{path} does not exist; write it or name another with -c")
+                format!("{path}does not exist; write it or name another")
             }
-            std::io::ErrorKind::PermissionDenied => format!(
-                "this user may not read {path}; run kitelet as the user the file belongs to"
-            ),
-            _ => format!("{path} cannot be read ({error}); mend or remove it"),
+            std::io::ErrorKind::PermissionDenied => {
+                format!("{path}may not be read by this user; run kitelet as the user it belongs to")
+            }
+            _ => format!("{path}cannot be read ({error}); mend or remove it"),
         };
         self.report.mistake(place, option, text);
     }
@@ -206,6 +206,14 @@ impl Reader<'_> {
         self.report
             .mistake(place, option, format!("{what}; remove some"));
     }
+}
+
+/// The path and a blank, unless the message begins with the path already.
+fn subject(path: &Path, place: &Place) -> String {
+    if place.file() == Some(path) && place.line_number().is_none() {
+        return String::new();
+    }
+    format!("{} ", path.display())
 }
 
 #[cfg(test)]
@@ -252,9 +260,9 @@ mod tests {
     #[test]
     fn a_missing_file_is_told_by_the_line_that_names_it() {
         let environment = Fake::with(&[("/k/a.rc", "\noptfile = b.rc")]);
-        let text = "/k/a.rc:2: optfile: /k/b.rc does not exist; write it or name another with -c";
+        let text = "/k/a.rc:2: optfile: /k/b.rc does not exist; write it or name another";
         assert_eq!(read(&environment, "/k/a.rc").1, text);
-        let text = "/none: /none does not exist; write it or name another with -c";
+        let text = "/none: does not exist; write it or name another";
         assert_eq!(read(&environment, "/none").1, text);
     }
 
