@@ -42,10 +42,7 @@ impl Environment for Examples {
 fn examples(folder: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("folder of examples");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("entry").path()).collect();
-    paths.retain(|path| {
-        path.extension()
-            .is_some_and(|kind| kind == "rc" || kind == "d")
-    });
+    paths.retain(|path| path.extension().is_some_and(|kind| kind == "rc" || kind == "d"));
     paths.sort();
     assert!(!paths.is_empty());
     paths

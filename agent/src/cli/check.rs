@@ -46,11 +46,7 @@ pub fn describe(loaded: &Loaded) -> String {
         text.push('\n');
     }
     for (domain, url) in &settings.error_urls {
-        let of = if domain.is_empty() {
-            "every kite"
-        } else {
-            domain
-        };
+        let of = if domain.is_empty() { "every kite" } else { domain };
         let _ = writeln!(text, "Error page of {of}: {url}");
     }
     if loaded.warnings.is_empty() {
@@ -78,11 +74,7 @@ fn protection(security: &Security) -> String {
         Some(Pin::KeySha256(_)) => format!("{} (one key only)", name.name),
     });
     let names: Vec<String> = names.collect();
-    let names = if names.is_empty() {
-        "the relay's own name".to_owned()
-    } else {
-        listed(&names)
-    };
+    let names = if names.is_empty() { "the relay's own name".to_owned() } else { listed(&names) };
     if all_pinned {
         return format!("TLS; certificate for {names}");
     }
@@ -128,11 +120,7 @@ fn flags(kite: &KiteSettings) -> String {
         words.push(format!("only from {}", listed(&ranges)));
     }
     if !flags.passwords.is_empty() {
-        let users: Vec<String> = flags
-            .passwords
-            .iter()
-            .map(|(user, _)| printable(user))
-            .collect();
+        let users: Vec<String> = flags.passwords.iter().map(|(user, _)| printable(user)).collect();
         words.push(format!("password for {}", listed(&users)));
     }
     match &flags.rewrite_host {

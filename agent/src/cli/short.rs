@@ -24,10 +24,8 @@ pub(super) fn command(
         Err(text) => return usage(errors, &text),
     };
     let lines = lines(arguments);
-    let mut sources: Vec<Source> = files(arguments, environment)
-        .into_iter()
-        .map(Source::Path)
-        .collect();
+    let mut sources: Vec<Source> =
+        files(arguments, environment).into_iter().map(Source::Path).collect();
     if sources.is_empty() {
         let path = home(environment).join(HOME_FILES[0]);
         sources.push(Source::WriteTo(path));
@@ -71,9 +69,7 @@ fn files(arguments: &ShortArguments, environment: &dyn Environment) -> Vec<PathB
     let home = home(environment);
     let files = HOME_FILES.iter().map(|name| home.join(name));
     let folders = FOLDERS.iter().map(PathBuf::from);
-    let found = files
-        .chain(folders)
-        .find(|path| is_there(path, environment));
+    let found = files.chain(folders).find(|path| is_there(path, environment));
     found.into_iter().collect()
 }
 
@@ -81,9 +77,7 @@ fn files(arguments: &ShortArguments, environment: &dyn Environment) -> Vec<PathB
 /// looked at is there, so that the user is told.
 fn is_there(path: &Path, environment: &dyn Environment) -> bool {
     match environment.is_folder(path) {
-        Ok(true) => environment
-            .rc_files(path, 1)
-            .map_or(true, |names| !names.is_empty()),
+        Ok(true) => environment.rc_files(path, 1).map_or(true, |names| !names.is_empty()),
         Ok(false) => true,
         Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
     }

@@ -18,11 +18,7 @@ fn run(line: &str, environment: &Fake) -> Ran {
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let outcome = command(words, environment, &mut output, &mut errors);
     let text = |bytes| String::from_utf8(bytes).expect("text");
-    Ran {
-        outcome,
-        output: text(output),
-        errors: text(errors),
-    }
+    Ran { outcome, output: text(output), errors: text(errors) }
 }
 
 fn with_home(files: &[(&str, &str)]) -> Fake {
@@ -43,19 +39,10 @@ fn start(line: &str, environment: &Fake) -> Settings {
 
 #[test]
 fn the_version_wins_over_everything() {
-    for line in [
-        "--version",
-        "-V",
-        "version",
-        "run --version",
-        "8080 --frontend --version",
-    ] {
+    for line in ["--version", "-V", "version", "run --version", "8080 --frontend --version"] {
         let ran = run(line, &Fake::default());
         assert_eq!(ran.outcome, Outcome::Exit(EXIT_STOPPED), "{line}");
-        assert_eq!(
-            ran.output,
-            format!("kitelet {}\n", env!("CARGO_PKG_VERSION"))
-        );
+        assert_eq!(ran.output, format!("kitelet {}\n", env!("CARGO_PKG_VERSION")));
     }
 }
 
@@ -72,11 +59,7 @@ fn help_goes_to_standard_output() {
         let ran = run(line, &Fake::default());
         assert_eq!(ran.outcome, Outcome::Exit(EXIT_STOPPED), "{line}");
         assert!(ran.output.contains(part), "{line}: {}", ran.output);
-        assert!(
-            ran.output.lines().all(|line| line.len() <= 80),
-            "{}",
-            ran.output
-        );
+        assert!(ran.output.lines().all(|line| line.len() <= 80), "{}", ran.output);
         assert_eq!(ran.errors, "", "{line}");
     }
 }
@@ -88,27 +71,16 @@ fn wrong_usage_exits_64_and_says_what_is_wrong() {
         ("chek", "did you mean kitelet check?"),
         ("rnu -c x", "did you mean kitelet run?"),
         ("check --colour", "Unrecognized argument: --colour"),
-        (
-            "run box.example.com",
-            "Unrecognized argument: box.example.com",
-        ),
+        ("run box.example.com", "Unrecognized argument: box.example.com"),
         ("run -c", "No value provided for option '-c'"),
         ("8080", "the name of the kite comes after the port"),
         ("8080 box", "has a dot"),
         ("8080 a.example.com --nossl=1", "--nossl takes no value"),
-        (
-            "8080 a.example.com --colour red",
-            "Unrecognized argument: --colour",
-        ),
+        ("8080 a.example.com --colour red", "Unrecognized argument: --colour"),
         ("builtin a.example.com", "no built-in web server"),
     ] {
         let ran = run(line, &Fake::default());
-        assert_eq!(
-            ran.outcome,
-            Outcome::Exit(EXIT_USAGE),
-            "{line}: {}",
-            ran.errors
-        );
+        assert_eq!(ran.outcome, Outcome::Exit(EXIT_USAGE), "{line}: {}", ran.errors);
         assert!(ran.errors.contains(part), "{line}: {}", ran.errors);
         assert_eq!(ran.output, "");
     }
@@ -128,22 +100,15 @@ fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
     ] {
         let ran = run(line, &with_home(&[]));
         assert_eq!(ran.outcome, Outcome::Exit(EXIT_USAGE), "{line}");
-        assert!(
-            ran.errors.contains("never goes on the command line"),
-            "{line}: {}",
-            ran.errors
-        );
+        assert!(ran.errors.contains("never goes on the command line"), "{line}: {}", ran.errors);
         assert!(!ran.errors.contains("s3cret"), "{line}: {}", ran.errors);
     }
 }
 
 #[test]
 fn run_reads_the_default_folder_or_what_it_is_told() {
-    let environment = Fake::with(&[
-        ("/etc/kitelet.d/10.rc", GOOD),
-        ("/x.rc", GOOD),
-        ("/y.rc", "nossl"),
-    ]);
+    let environment =
+        Fake::with(&[("/etc/kitelet.d/10.rc", GOOD), ("/x.rc", GOOD), ("/y.rc", "nossl")]);
     assert_eq!(start("run", &environment).kites.len(), 1);
     let settings = start("run -c /x.rc --config=/y.rc", &environment);
     assert_eq!(settings.security, Security::Plain);
@@ -155,15 +120,8 @@ fn a_bad_configuration_exits_78_and_names_the_line() {
     for command in ["run", "check"] {
         let ran = run(&format!("{command} -c /x.rc"), &environment);
         assert_eq!(ran.outcome, Outcome::Exit(EXIT_CONFIG));
-        assert!(
-            ran.errors.contains("/x.rc:1: kitesecret: the = is missing"),
-            "{}",
-            ran.errors
-        );
-        assert!(
-            ran.errors
-                .contains("/x.rc:2: frotnend: no such option; did you mean frontend?")
-        );
+        assert!(ran.errors.contains("/x.rc:1: kitesecret: the = is missing"), "{}", ran.errors);
+        assert!(ran.errors.contains("/x.rc:2: frotnend: no such option; did you mean frontend?"));
         assert!(!ran.errors.contains("s3cret"));
         assert_eq!(ran.output, "");
     }
@@ -200,9 +158,7 @@ fn the_short_form_takes_the_first_configuration_that_is_there() {
         let mut environment = with_home(&[]);
         for (number, place) in places.iter().enumerate().skip(first) {
             let text = relay(&format!("r{number}.example.com"));
-            environment
-                .files
-                .insert((*place).to_owned(), text.into_bytes());
+            environment.files.insert((*place).to_owned(), text.into_bytes());
         }
         let settings = start("8080 box.example.com", &environment);
         let expected = format!("r{first}.example.com");
@@ -240,17 +196,10 @@ fn the_short_form_says_what_to_write_where() {
     assert!(ran.errors.contains(
         "write frontend = HOST:PORT, or defaults for pagekite.net, in /home/me/.kitelet.rc"
     ));
-    assert!(
-        ran.errors
-            .contains("write kitesecret = SECRET in /home/me/.kitelet.rc")
-    );
+    assert!(ran.errors.contains("write kitesecret = SECRET in /home/me/.kitelet.rc"));
     let environment = with_home(&[("/etc/kitelet.d/10.rc", "kitename = box.example.com")]);
     let ran = run("8080 box.example.com", &environment);
-    assert!(
-        ran.errors.contains("in /etc/kitelet.d/20_frontends.rc"),
-        "{}",
-        ran.errors
-    );
+    assert!(ran.errors.contains("in /etc/kitelet.d/20_frontends.rc"), "{}", ran.errors);
 }
 
 #[test]
@@ -265,12 +214,7 @@ fn nobody_listening_is_no_reason_to_panic() {
         }
     }
     let environment = Fake::with(&[("/x.rc", GOOD)]);
-    for (line, code) in [
-        ("--help", 0),
-        ("check -c /x.rc", 0),
-        ("check -c /y.rc", 78),
-        ("x", 64),
-    ] {
+    for (line, code) in [("--help", 0), ("check -c /x.rc", 0), ("check -c /y.rc", 78), ("x", 64)] {
         let words = line.split_whitespace().map(OsString::from);
         let outcome = command(words, &environment, &mut Closed, &mut Closed);
         assert_eq!(outcome, Outcome::Exit(code), "{line}");

@@ -50,9 +50,7 @@ pub(super) fn is_host_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= MAX_DOMAIN_BYTES
         && !text.starts_with(['-', '.'])
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
 }
 
 /// Whether the text is an IPv6 address, with or without `%interface`.
@@ -92,10 +90,7 @@ pub(super) fn address_range(text: &str) -> Option<AddressRange> {
         }
         _ => return None,
     };
-    Some(AddressRange {
-        network,
-        prefix_bits: bits,
-    })
+    Some(AddressRange { network, prefix_bits: bits })
 }
 
 /// Reads the number behind the `/` of a range.
@@ -118,11 +113,7 @@ mod tests {
             ("[2001:db8::1]:65535", "2001:db8::1", 65535),
             ("[fe80::1%br-lan]:80", "fe80::1%br-lan", 80),
         ] {
-            assert_eq!(
-                host_port(text, Some(443)),
-                Some((host.to_owned(), port)),
-                "{text}"
-            );
+            assert_eq!(host_port(text, Some(443)), Some((host.to_owned(), port)), "{text}");
         }
         for text in [
             "",
@@ -162,10 +153,7 @@ mod tests {
             ("::ffff:192.0.2.0/120", "192.0.2.0", 24),
         ] {
             let network = network.parse().expect("address");
-            let expected = AddressRange {
-                network,
-                prefix_bits,
-            };
+            let expected = AddressRange { network, prefix_bits };
             assert_eq!(address_range(text), Some(expected), "{text}");
         }
         for text in [

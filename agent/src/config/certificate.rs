@@ -20,10 +20,7 @@ pub(super) fn certificate_name(text: &str) -> Result<CertificateName, String> {
     if !is_host_name(name) {
         return Err(format!("{} {NAME}", quoted(name)));
     }
-    Ok(CertificateName {
-        name: name.to_ascii_lowercase(),
-        pin,
-    })
+    Ok(CertificateName { name: name.to_ascii_lowercase(), pin })
 }
 
 /// Reads a fingerprint as `openssl x509 -fingerprint` prints it (hexadecimal,
@@ -44,14 +41,13 @@ fn read_pin(text: &str) -> Result<Pin, String> {
                     .to_owned()
             });
     }
-    hexadecimal(text)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(Pin::CertificateSha1)
-        .ok_or_else(|| {
+    hexadecimal(text).and_then(|bytes| bytes.try_into().ok()).map(Pin::CertificateSha1).ok_or_else(
+        || {
             "the pin is no SHA-1 of a certificate; write NAME/ and 40 hexadecimal digits, or \
              NAME/sha256: and the SHA-256 of the key"
                 .to_owned()
-        })
+        },
+    )
 }
 
 fn hexadecimal(text: &str) -> Option<Vec<u8>> {
@@ -61,9 +57,7 @@ fn hexadecimal(text: &str) -> Option<Vec<u8>> {
         .map(|character| character.to_digit(16))
         .collect::<Option<_>>()?;
     let pair = |pair: &[u32]| u8::try_from(pair[0] * 16 + pair[1]).ok();
-    (digits.len() % 2 == 0)
-        .then(|| digits.chunks_exact(2).map(pair).collect())
-        .flatten()
+    (digits.len() % 2 == 0).then(|| digits.chunks_exact(2).map(pair).collect()).flatten()
 }
 
 #[cfg(test)]
@@ -95,15 +89,7 @@ mod tests {
         let hex = "sha256:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
         assert_eq!(read_pin(base64), read_pin(hex));
         assert!(matches!(read_pin(hex), Ok(Pin::KeySha256(pin)) if pin[31] == 31));
-        for text in [
-            "",
-            "abc",
-            "sha256:",
-            "sha256:AAEC",
-            &sha1[1..],
-            "md5:00",
-            "é",
-        ] {
+        for text in ["", "abc", "sha256:", "sha256:AAEC", &sha1[1..], "md5:00", "é"] {
             assert!(read_pin(text).is_err(), "{text}");
         }
     }

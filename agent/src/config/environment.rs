@@ -71,10 +71,7 @@ impl Environment for Host {
         let mut bytes = Vec::new();
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
         file.take(most).read_to_end(&mut bytes)?;
-        Ok(FileBytes {
-            bytes,
-            world_readable: metadata.is_file() && mode & OTHERS_MAY_READ != 0,
-        })
+        Ok(FileBytes { bytes, world_readable: metadata.is_file() && mode & OTHERS_MAY_READ != 0 })
     }
 
     fn rc_files(&self, folder: &Path, limit: usize) -> io::Result<Vec<OsString>> {
@@ -186,10 +183,7 @@ mod tests {
         }
         std::fs::write(folder.join(".hidden.rc"), "").expect("file");
         std::fs::write(folder.join("80_httpd.rc.sample"), "").expect("file");
-        assert_eq!(
-            Host.rc_files(&folder, 9).expect("list"),
-            vec![OsString::from("10_account.rc")]
-        );
+        assert_eq!(Host.rc_files(&folder, 9).expect("list"), vec![OsString::from("10_account.rc")]);
         assert!(Host.is_folder(&folder).expect("folder"));
         std::fs::remove_dir_all(&folder).expect("clean");
         assert!(Host.is_folder(&folder).is_err());

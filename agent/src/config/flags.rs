@@ -21,15 +21,8 @@ const MAX_USER_BYTES: usize = 128;
 /// The public port that stands for "no port of its own".
 pub(super) const PORT_OF_NONE: u16 = 80;
 
-const KNOWN: [&str; 7] = [
-    "ip/",
-    "password/",
-    "user/",
-    "rewritehost",
-    "rawheaders",
-    "insecure",
-    "proxyproto",
-];
+const KNOWN: [&str; 7] =
+    ["ip/", "password/", "user/", "rewritehost", "rawheaders", "insecure", "proxyproto"];
 /// Flags of PageKite's built-in web server.
 const WEB_SERVER: [&str; 12] = [
     "indexes",
@@ -67,13 +60,10 @@ pub(super) fn flag_line(text: &str) -> Result<FlagLine<'_>, String> {
     let (domain, digits) = target.split_once('/').unwrap_or((target, "80"));
     let port = port(digits).ok_or(SHAPE)?;
     let first = rest.split_once(':');
-    let is_range = |key: &str| {
-        key.strip_prefix("ip/")
-            .is_some_and(|range| address_range(range).is_some())
-    };
+    let is_range =
+        |key: &str| key.strip_prefix("ip/").is_some_and(|range| address_range(range).is_some());
     let cut = if rest.starts_with("ip/") && !first.is_some_and(|(key, _)| is_range(key)) {
-        rest.rsplit_once(':')
-            .filter(|(_, value)| truth(value).is_some())
+        rest.rsplit_once(':').filter(|(_, value)| truth(value).is_some())
     } else {
         first
     };
@@ -87,12 +77,7 @@ pub(super) fn flag_line(text: &str) -> Result<FlagLine<'_>, String> {
     if domain.is_empty() || key.is_empty() {
         return Err(SHAPE.into());
     }
-    Ok(FlagLine {
-        domain,
-        port,
-        key,
-        value,
-    })
+    Ok(FlagLine { domain, port, key, value })
 }
 
 /// Cuts `+key=value`, `+key` or `+nokey`; the text is without the `+`.
@@ -183,9 +168,7 @@ fn set_password(flags: &mut KiteFlags, user: &str, value: &str) -> Result<Option
     }
     flags.passwords.retain(|(known, _)| known != user);
     if flags.passwords.len() >= MAX_PASSWORDS {
-        return Err(format!(
-            "more than {MAX_PASSWORDS} users for one kite; remove some"
-        ));
+        return Err(format!("more than {MAX_PASSWORDS} users for one kite; remove some"));
     }
     let password = Secret::new(value.as_bytes());
     flags.passwords.push((user.to_owned(), password));
@@ -194,8 +177,7 @@ fn set_password(flags: &mut KiteFlags, user: &str, value: &str) -> Result<Option
 
 /// The user of `password/USER` or its older name `user/USER`.
 fn user(key: &str) -> Option<&str> {
-    key.strip_prefix("password/")
-        .or_else(|| key.strip_prefix("user/"))
+    key.strip_prefix("password/").or_else(|| key.strip_prefix("user/"))
 }
 
 /// A warning about a flag that does nothing here.
@@ -261,30 +243,12 @@ mod tests {
             ("a.b/80:insecure:True", "a.b", 80, "insecure", "True"),
             ("a.b:insecure:True", "a.b", 80, "insecure", "True"),
             ("a.b/22:proxyproto:v2", "a.b", 22, "proxyproto", "v2"),
-            (
-                "a.b/80:password/bob:a:b:c",
-                "a.b",
-                80,
-                "password/bob",
-                "a:b:c",
-            ),
+            ("a.b/80:password/bob:a:b:c", "a.b", 80, "password/bob", "a:b:c"),
             ("a.b/80:ip/192.0.2:True", "a.b", 80, "ip/192.0.2", "True"),
             ("a.b/80:ip/192.0.2.1:1", "a.b", 80, "ip/192.0.2.1", "1"),
-            (
-                "a.b/80:ip/2001:db8::/32:True",
-                "a.b",
-                80,
-                "ip/2001:db8::/32",
-                "True",
-            ),
+            ("a.b/80:ip/2001:db8::/32:True", "a.b", 80, "ip/2001:db8::/32", "True"),
             ("a.b/80:ip/::1:true", "a.b", 80, "ip/::1", "true"),
-            (
-                "*.a.b/80:rewritehost:x:8080",
-                "*.a.b",
-                80,
-                "rewritehost",
-                "x:8080",
-            ),
+            ("*.a.b/80:rewritehost:x:8080", "*.a.b", 80, "rewritehost", "x:8080"),
         ] {
             let line = match flag_line(text) {
                 Ok(line) => line,
@@ -296,14 +260,7 @@ mod tests {
                 "{text}"
             );
         }
-        for text in [
-            "",
-            "a.b",
-            "a.b/80:insecure",
-            "a.b/x:k:v",
-            "/80:k:v",
-            "a.b/80::v",
-        ] {
+        for text in ["", "a.b", "a.b/80:insecure", "a.b/x:k:v", "/80:k:v", "a.b/80::v"] {
             assert!(flag_line(text).is_err(), "{text}");
         }
         let missing = flag_line("a.b/80:ip/2001:db8::1").err();
@@ -328,18 +285,9 @@ mod tests {
         assert!(set("insecure", "True").0.insecure);
         assert!(!set("insecure", "None").0.insecure);
         assert!(set("rawheaders", "yes").0.raw_headers);
-        assert_eq!(
-            set("proxyproto", "True").0.proxy_protocol,
-            Some(ProxyProtocol::V1)
-        );
-        assert_eq!(
-            set("proxyproto", "V2").0.proxy_protocol,
-            Some(ProxyProtocol::V2)
-        );
-        assert_eq!(
-            set("rewritehost", "True").0.rewrite_host,
-            Some(RewriteHost::Origin)
-        );
+        assert_eq!(set("proxyproto", "True").0.proxy_protocol, Some(ProxyProtocol::V1));
+        assert_eq!(set("proxyproto", "V2").0.proxy_protocol, Some(ProxyProtocol::V2));
+        assert_eq!(set("rewritehost", "True").0.rewrite_host, Some(RewriteHost::Origin));
         assert_eq!(
             set("rewritehost", "a.b:8080").0.rewrite_host,
             Some(RewriteHost::Name("a.b:8080".into()))

@@ -160,9 +160,7 @@ fn unknown(name: &str, value: Option<&str>, near: Option<&'static str>) -> (Stri
     let looks_like_a_name = word.len() == name.len()
         && name.len() <= MAX_NAME_BYTES
         && value.is_some_and(|value| !value.trim_matches('=').is_empty())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     let shown = if looks_like_a_name { name } else { "" };
     let text = "no such option; write OPTION = VALUE, or # before a remark";
     (shown.to_owned(), text.to_owned())
@@ -235,38 +233,17 @@ mod tests {
     #[test]
     fn says_what_to_write_instead() {
         for (text, expected) in [
-            (
-                "nossl = 1",
-                "k.rc:1: nossl: takes no value; write nossl alone",
-            ),
-            (
-                "frontend",
-                "k.rc:1: frontend: needs a value; write frontend = VALUE",
-            ),
-            (
-                "\nfrontend host:443",
-                "k.rc:2: frontend: the = is missing; write frontend = VALUE",
-            ),
-            (
-                "frotnend = host",
-                "k.rc:1: frotnend: no such option; did you mean frontend?",
-            ),
+            ("nossl = 1", "k.rc:1: nossl: takes no value; write nossl alone"),
+            ("frontend", "k.rc:1: frontend: needs a value; write frontend = VALUE"),
+            ("\nfrontend host:443", "k.rc:2: frontend: the = is missing; write frontend = VALUE"),
+            ("frotnend = host", "k.rc:1: frotnend: no such option; did you mean frontend?"),
             (
                 "bandwidth = 3",
                 "k.rc:1: bandwidth: no such option; write OPTION = VALUE, or # before a remark",
             ),
-            (
-                "noa",
-                "k.rc:1: noa: short for noall, noautosave; write the whole name",
-            ),
-            (
-                "-Q",
-                "k.rc:1: no option has this letter; write the whole name of the option",
-            ),
-            (
-                "nossl\u{1b}[2J",
-                "k.rc:1: the line holds a control character; type the line again",
-            ),
+            ("noa", "k.rc:1: noa: short for noall, noautosave; write the whole name"),
+            ("-Q", "k.rc:1: no option has this letter; write the whole name of the option"),
+            ("nossl\u{1b}[2J", "k.rc:1: the line holds a control character; type the line again"),
         ] {
             assert_eq!(mistake(text), expected, "{text:?}");
         }
@@ -283,10 +260,7 @@ mod tests {
             "service_on http:a.b:localhost:80:s3cretword",
         ] {
             let mistakes = mistake(text);
-            assert!(
-                !mistakes.contains("s3cret") && !mistakes.contains("czNj"),
-                "{mistakes}"
-            );
+            assert!(!mistakes.contains("s3cret") && !mistakes.contains("czNj"), "{mistakes}");
         }
     }
 }

@@ -112,9 +112,7 @@ impl KiteLines {
         for protocol in service.protocols {
             let id = protocol.kite(&domain)?;
             if let Some(earlier) = self.by_id.get(&id) {
-                return Err(format!(
-                    "{id} stands at {earlier} already; remove one of them"
-                ));
+                return Err(format!("{id} stands at {earlier} already; remove one of them"));
             }
             if self.services.len() >= MAX_KITES {
                 return Err(format!("more than {MAX_KITES} kites; remove some"));
@@ -148,15 +146,8 @@ impl KiteLines {
         if self.last_line.is_empty() {
             return Err("no service_on stands above; write service_name below its service".into());
         }
-        if let Some(service) = self
-            .services
-            .iter()
-            .find(|s| s.name.as_ref() == Some(&name))
-        {
-            return Err(format!(
-                "{name} is the name of {} already; write another",
-                service.id
-            ));
+        if let Some(service) = self.services.iter().find(|s| s.name.as_ref() == Some(&name)) {
+            return Err(format!("{name} is the name of {} already; write another", service.id));
         }
         for service in &mut self.services[self.last_line.clone()] {
             if let Some(first) = &service.name {
@@ -223,10 +214,7 @@ impl KiteLines {
                 secret,
                 origin: service.origin.clone(),
                 name: service.name.clone(),
-                flags: KiteFlags {
-                    insecure: self.insecure,
-                    ..KiteFlags::default()
-                },
+                flags: KiteFlags { insecure: self.insecure, ..KiteFlags::default() },
             });
         }
         let known = |flag: &Flag| {
@@ -292,10 +280,8 @@ impl KiteLines {
                     });
                 }
                 let same_name = |service: &&Service| service.id.domain() == id.domain();
-                let known = files
-                    .iter()
-                    .filter(same_name)
-                    .find_map(|service| service.inline.clone());
+                let known =
+                    files.iter().filter(same_name).find_map(|service| service.inline.clone());
                 self.services.push(Service {
                     id,
                     place: place.clone(),

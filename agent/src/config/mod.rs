@@ -72,14 +72,8 @@ pub fn load(sources: &[Source], environment: &dyn Environment) -> Result<Loaded,
     let mut report = problem::Report::new();
     let lines = source::read_sources(sources, environment, &mut report);
     match resolve::resolve(lines, sources, environment, &mut report) {
-        Some(settings) => Ok(Loaded {
-            settings,
-            warnings: report.warnings,
-        }),
-        None => Err(ConfigError {
-            mistakes: report.mistakes,
-            warnings: report.warnings,
-        }),
+        Some(settings) => Ok(Loaded { settings, warnings: report.warnings }),
+        None => Err(ConfigError { mistakes: report.mistakes, warnings: report.warnings }),
     }
 }
 

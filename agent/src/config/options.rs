@@ -99,9 +99,8 @@ pub(super) fn find(word: &str) -> Lookup {
         return Lookup::Unknown(None);
     }
     for rows in [PAGEKITE, OURS] {
-        let mut matches = rows
-            .iter()
-            .filter(|row| row.rc_names().any(|name| name.starts_with(word)));
+        let mut matches =
+            rows.iter().filter(|row| row.rc_names().any(|name| name.starts_with(word)));
         if let Some(first) = matches.next() {
             let others: Vec<_> = matches.map(|row| row.name).collect();
             if others.is_empty() {
@@ -135,14 +134,7 @@ impl Row {
     }
 
     pub(super) const fn new(name: &'static str, value: Value, meaning: Meaning) -> Self {
-        Self {
-            name,
-            old_names: &[],
-            clear_names: &[],
-            letter: None,
-            value,
-            meaning,
-        }
+        Self { name, old_names: &[], clear_names: &[], letter: None, value, meaning }
     }
 
     pub(super) const fn letter(mut self, letter: char) -> Self {
@@ -242,10 +234,7 @@ mod tests {
             ("kite_secret", "kitesecret"),
             ("service_no", "service_on"),
         ] {
-            assert!(
-                matches!(find(typed), Lookup::Unknown(Some(near)) if near == name),
-                "{typed}"
-            );
+            assert!(matches!(find(typed), Lookup::Unknown(Some(near)) if near == name), "{typed}");
         }
         assert!(matches!(find("nowebpath_"), Lookup::Unknown(_)));
     }

@@ -23,24 +23,15 @@ pub struct Place {
 
 impl Place {
     pub(super) fn line(file: &Rc<Path>, line: u32) -> Self {
-        Self {
-            file: Some(Rc::clone(file)),
-            line: Some(line),
-        }
+        Self { file: Some(Rc::clone(file)), line: Some(line) }
     }
 
     pub(super) fn path(path: &Path) -> Self {
-        Self {
-            file: Some(Rc::from(path)),
-            line: None,
-        }
+        Self { file: Some(Rc::from(path)), line: None }
     }
 
     pub(super) fn command_line() -> Self {
-        Self {
-            file: None,
-            line: None,
-        }
+        Self { file: None, line: None }
     }
 
     /// The file or folder; `None` is the command line.
@@ -98,11 +89,7 @@ pub struct Problems {
 
 impl Problems {
     fn with_limit(limit: usize) -> Self {
-        Self {
-            kept: Vec::new(),
-            total: 0,
-            limit,
-        }
+        Self { kept: Vec::new(), total: 0, limit }
     }
 
     fn push(&mut self, problem: Problem) {
@@ -217,13 +204,7 @@ pub(super) fn quoted(word: &str) -> String {
 /// The same text without characters that a terminal obeys.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
-        .map(|character| {
-            if character.is_control() {
-                '\u{fffd}'
-            } else {
-                character
-            }
-        })
+        .map(|character| if character.is_control() { '\u{fffd}' } else { character })
         .collect()
 }
 
@@ -239,10 +220,7 @@ mod tests {
             option: "frontend".into(),
             text: "wrong; write it right".into(),
         };
-        assert_eq!(
-            problem.to_string(),
-            "/etc/kitelet.d/10.rc:3: frontend: wrong; write it right"
-        );
+        assert_eq!(problem.to_string(), "/etc/kitelet.d/10.rc:3: frontend: wrong; write it right");
     }
 
     #[test]

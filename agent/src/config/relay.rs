@@ -68,11 +68,9 @@ impl RelayLines {
             return Err(SHAPE.into());
         }
         if pool.starts_with('@') {
-            return Err(
-                "relays are not read from a file of addresses; write one line \
+            return Err("relays are not read from a file of addresses; write one line \
                  frontend = ADDRESS:PORT for each"
-                    .into(),
-            );
+                .into());
         }
         self.pool = Some(relay(pool)?);
         Ok(())
@@ -111,10 +109,7 @@ impl RelayLines {
 
     /// `defaults`.
     pub(super) fn set_defaults(&mut self) -> Result<(), String> {
-        self.pool = Some(RelaySettings {
-            host: DEFAULT_POOL.into(),
-            port: DEFAULT_RELAY_PORT,
-        });
+        self.pool = Some(RelaySettings { host: DEFAULT_POOL.into(), port: DEFAULT_RELAY_PORT });
         self.set_default_url(DEFAULT_ERROR_URL.into());
         self.push_default_names()
     }
@@ -122,10 +117,7 @@ impl RelayLines {
     /// `whitelabel = DOMAIN`, and `whitelabels`, whose page is on HTTPS.
     pub(super) fn set_white_label(&mut self, domain: &str, https: bool) -> Result<(), String> {
         if !is_host_name(domain) {
-            return Err(format!(
-                "{} is no DNS name; write example.com",
-                quoted(domain)
-            ));
+            return Err(format!("{} is no DNS name; write example.com", quoted(domain)));
         }
         let domain = domain.to_ascii_lowercase();
         self.pool = Some(RelaySettings {
@@ -142,10 +134,7 @@ impl RelayLines {
 
     fn push_default_names(&mut self) -> Result<(), String> {
         for name in DEFAULT_NAMES {
-            self.push_name(CertificateName {
-                name: name.into(),
-                pin: None,
-            })?;
+            self.push_name(CertificateName { name: name.into(), pin: None })?;
         }
         Ok(())
     }
@@ -165,9 +154,7 @@ impl RelayLines {
             _ => return Err(SHAPE.into()),
         };
         let fits = url.len() <= MAX_URL_BYTES
-            && url
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && !b"\"'<>`\\".contains(&byte));
+            && url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'<>`\\".contains(&byte));
         if !fits {
             return Err(format!(
                 "the URL has at most {MAX_URL_BYTES} bytes, without blanks, quotes, < and >; \
@@ -213,11 +200,7 @@ impl RelayLines {
     pub(super) fn address_without_name(&self) -> Option<&RelaySettings> {
         let unnamed = !self.plain && self.names.is_empty();
         let is_address = |relay: &&RelaySettings| relay.host.parse::<std::net::IpAddr>().is_ok();
-        self.relays
-            .iter()
-            .chain(&self.pool)
-            .find(is_address)
-            .filter(|_| unnamed)
+        self.relays.iter().chain(&self.pool).find(is_address).filter(|_| unnamed)
     }
 
     /// The relays, each once, and how the way to them is protected.
@@ -229,10 +212,7 @@ impl RelayLines {
         let security = if self.plain {
             Security::Plain
         } else {
-            Security::Tls(TlsSettings {
-                names: self.names,
-                roots: self.roots,
-            })
+            Security::Tls(TlsSettings { names: self.names, roots: self.roots })
         };
         (relays, security, self.error_urls)
     }
@@ -259,14 +239,7 @@ mod tests {
         lines.set_pool("2:two.example.com").expect("pool");
         let (relays, security, _) = lines.finish();
         let relays: Vec<_> = relays.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            relays,
-            [
-                "a.example.com:443",
-                "[2001:db8::1]:8443",
-                "two.example.com:443"
-            ]
-        );
+        assert_eq!(relays, ["a.example.com:443", "[2001:db8::1]:8443", "two.example.com:443"]);
         let names = Vec::new();
         assert_eq!(security, Security::Tls(TlsSettings { names, roots: None }));
     }
@@ -296,13 +269,7 @@ mod tests {
         assert_eq!(lines.error_urls.len(), 2);
         lines.set_error_url("").expect("clear");
         assert_eq!(lines.error_urls[0].0, "box.example.com");
-        for value in [
-            "x",
-            "ftp://x",
-            "a b:http://x",
-            "http://x/<script>",
-            "http://x/\"y",
-        ] {
+        for value in ["x", "ftp://x", "a b:http://x", "http://x/<script>", "http://x/\"y"] {
             assert!(lines.set_error_url(value).is_err(), "{value}");
         }
     }
@@ -324,9 +291,7 @@ mod tests {
         assert!(lines.set_pool("1:@/etc/relays:443").is_err());
         assert!(lines.set_pool("x:relay:443").is_err());
         assert!(
-            lines
-                .add_relay("2001:db8::1")
-                .is_err_and(|text| text.contains("[2001:db8::1]:443"))
+            lines.add_relay("2001:db8::1").is_err_and(|text| text.contains("[2001:db8::1]:443"))
         );
         assert!(lines.add_name("a b").is_err());
     }

@@ -33,14 +33,7 @@ pub const MAX_BUFFER_KILOBYTES: usize = 1024 * 1024;
 const NO_DNS_UPDATES: &str = "this version does not update the DNS record of your kite; make its \
      name lead to the relay";
 /// Options that name a relay, or files where one may be named.
-const RELAY_OPTIONS: [&str; 6] = [
-    "",
-    "optfile",
-    "optdir",
-    "frontend",
-    "frontends",
-    "whitelabel",
-];
+const RELAY_OPTIONS: [&str; 6] = ["", "optfile", "optdir", "frontend", "frontends", "whitelabel"];
 /// Options that name a service, or files where one may be named.
 const SERVICE_OPTIONS: [&str; 5] = ["", "optfile", "optdir", "service_on", "kitesecret"];
 
@@ -118,8 +111,7 @@ impl Resolver<'_> {
                 Ok(())
             }
             Action::KiteSecretFile => {
-                self.kites
-                    .set_secret_file(line, self.environment, self.report)
+                self.kites.set_secret_file(line, self.environment, self.report)
             }
             Action::ServiceOn => self.kites.add_service(line, true, self.report),
             Action::ServiceOff => self.kites.add_service(line, false, self.report),
@@ -210,10 +202,7 @@ impl Resolver<'_> {
         match line.value.as_str() {
             "" => self.relays.set_roots(None),
             "auto" | "curl" => {
-                self.warn(
-                    line,
-                    "the roots that are built in are used; remove the line",
-                );
+                self.warn(line, "the roots that are built in are used; remove the line");
                 self.relays.set_roots(None);
             }
             value => {
@@ -257,11 +246,7 @@ impl Resolver<'_> {
         let write_to = write_to(sources);
         let is_folder = self.environment.is_folder(&write_to).unwrap_or(false);
         let file = |name: &str| {
-            let path = if is_folder {
-                write_to.join(name)
-            } else {
-                write_to.clone()
-            };
+            let path = if is_folder { write_to.join(name) } else { write_to.clone() };
             path.display().to_string()
         };
         let place = Place::path(&write_to);
@@ -303,9 +288,7 @@ impl Resolver<'_> {
             );
             (place.clone(), "kitesecret", text)
         };
-        let kites = self
-            .kites
-            .finish(&short, self.environment, report, &missing_secret);
+        let kites = self.kites.finish(&short, self.environment, report, &missing_secret);
         let (relays, security, error_urls) = self.relays.finish();
         if relays.is_empty() && !unread(report, &RELAY_OPTIONS) {
             let text = format!(
@@ -344,10 +327,7 @@ fn write_to(sources: &[Source]) -> PathBuf {
         Source::Path(path) => Some(path),
         _ => None,
     });
-    named
-        .or(first)
-        .cloned()
-        .unwrap_or_else(|| Path::new("the configuration").to_owned())
+    named.or(first).cloned().unwrap_or_else(|| Path::new("the configuration").to_owned())
 }
 
 /// `proxy = none` and `proxy = default` go without one, which is what happens.
@@ -365,15 +345,6 @@ fn number(
     unit: &str,
 ) -> Result<usize, String> {
     let plain = value.bytes().all(|byte| byte.is_ascii_digit());
-    let number = value
-        .parse()
-        .ok()
-        .filter(|number| plain && range.contains(number));
-    number.ok_or_else(|| {
-        format!(
-            "is a number of {unit} from {} to {}",
-            range.start(),
-            range.end()
-        )
-    })
+    let number = value.parse().ok().filter(|number| plain && range.contains(number));
+    number.ok_or_else(|| format!("is a number of {unit} from {} to {}", range.start(), range.end()))
 }

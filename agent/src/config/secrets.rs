@@ -55,10 +55,7 @@ impl<'a> Credentials<'a> {
     pub(super) fn new(environment: &'a dyn Environment) -> Self {
         let folder = environment.variable("CREDENTIALS_DIRECTORY");
         let folder = folder.filter(|folder| !folder.is_empty());
-        Self {
-            environment,
-            folder: folder.map(PathBuf::from),
-        }
+        Self { environment, folder: folder.map(PathBuf::from) }
     }
 
     /// The credential of one kite; `domain` comes from a checked kite id.
@@ -130,10 +127,7 @@ mod tests {
         assert_eq!(read("/s/good"), Ok(Secret::new("s3cret word")));
         for path in ["/s/empty", "/s/two", "/s/long", "/s/none"] {
             let error = read(path).expect_err(path);
-            assert!(
-                error.starts_with(path) && !error.contains("s3cret"),
-                "{error}"
-            );
+            assert!(error.starts_with(path) && !error.contains("s3cret"), "{error}");
         }
         assert_eq!(
             report.warnings.to_string(),
@@ -154,14 +148,8 @@ mod tests {
         let variable = ("CREDENTIALS_DIRECTORY".into(), "/c".into());
         environment.variables.extend([variable]);
         let credentials = Credentials::new(&environment);
-        assert_eq!(
-            credentials.of_all(&mut report),
-            Some(Secret::new("general"))
-        );
-        assert_eq!(
-            credentials.of_kite("a.example.com", &mut report),
-            Some(Secret::new("special"))
-        );
+        assert_eq!(credentials.of_all(&mut report), Some(Secret::new("general")));
+        assert_eq!(credentials.of_kite("a.example.com", &mut report), Some(Secret::new("special")));
         assert_eq!(credentials.of_kite("b.example.com", &mut report), None);
         assert!(report.mistakes.is_empty());
     }

@@ -13,17 +13,8 @@ use crate::wire::{KiteId, MAX_PROTOCOL_BYTES};
 /// Longest path of a Unix socket, in bytes (unix(7): 108 with the final zero).
 pub const MAX_SOCKET_PATH_BYTES: usize = 107;
 /// The protocols that relays know (features B). Others are passed on.
-const PROTOCOLS: [&str; 9] = [
-    "http",
-    "http2",
-    "http3",
-    "https",
-    "websocket",
-    "raw",
-    "irc",
-    "xmpp",
-    "minecraft",
-];
+const PROTOCOLS: [&str; 9] =
+    ["http", "http2", "http3", "https", "websocket", "raw", "irc", "xmpp", "minecraft"];
 /// The port of `ssh`, which is short for `raw-22`.
 const SSH_PORT: u16 = 22;
 const SHAPE: &str = "is not a service; write PROTOCOL:NAME:HOST:PORT:SECRET, such as \
@@ -96,17 +87,12 @@ pub(super) fn service_line<'a>(
 /// What is wrong and the mend.
 pub(super) fn short_origin(text: &str) -> Result<Origin, String> {
     if text.contains('/') && !text.starts_with("unix:") {
-        return Err(
-            "files and folders cannot be published: there is no built-in web server; run \
+        return Err("files and folders cannot be published: there is no built-in web server; run \
              one of your own and name its port, such as kitelet 8080 NAME"
-                .into(),
-        );
+            .into());
     }
     match port(text) {
-        Some(port) => Ok(Origin::Tcp {
-            host: "localhost".into(),
-            port,
-        }),
+        Some(port) => Ok(Origin::Tcp { host: "localhost".into(), port }),
         None => read_origin(text, WRONG_SHORT_ORIGIN),
     }
 }
@@ -146,10 +132,7 @@ pub(super) fn protocols(list: &str, notes: &mut Vec<String>) -> Result<Vec<Proto
                 None => format!("relays do not know {name}; http, https or raw may be meant"),
             });
         }
-        protocols.push(Protocol {
-            name: name.to_owned(),
-            port: number,
-        });
+        protocols.push(Protocol { name: name.to_owned(), port: number });
     }
     Ok(protocols)
 }
@@ -165,11 +148,7 @@ fn origin_end(rest: &str) -> Option<usize> {
     }
     if rest.starts_with('[') {
         let close = rest.find(']')?;
-        return if rest[close..].starts_with("]:") {
-            colon_from(close + 2)
-        } else {
-            None
-        };
+        return if rest[close..].starts_with("]:") { colon_from(close + 2) } else { None };
     }
     let colon = rest.find(':')?;
     colon_from(colon + 1)
@@ -209,9 +188,7 @@ pub(super) fn service_name(text: &str) -> Result<String, String> {
     const MAX_NAME_BYTES: usize = 32;
     let fits = !text.is_empty()
         && text.len() <= MAX_NAME_BYTES
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     if fits {
         return Ok(text.to_owned());
     }
@@ -235,50 +212,23 @@ mod tests {
     }
 
     fn tcp(host: &str, port: u16) -> Origin {
-        Origin::Tcp {
-            host: host.into(),
-            port,
-        }
+        Origin::Tcp { host: host.into(), port }
     }
 
     #[test]
     fn reads_pagekites_shapes() {
         for (value, kites, origin, secret) in [
-            (
-                "http:a.b:localhost:80:s",
-                "http:a.b",
-                tcp("localhost", 80),
-                "s",
-            ),
-            (
-                "http:a.b:localhost:80",
-                "http:a.b",
-                tcp("localhost", 80),
-                "",
-            ),
+            ("http:a.b:localhost:80:s", "http:a.b", tcp("localhost", 80), "s"),
+            ("http:a.b:localhost:80", "http:a.b", tcp("localhost", 80), ""),
             ("http:a.b::80:", "http:a.b", tcp("localhost", 80), ""),
-            (
-                "raw/22:a.b:10.0.0.2:22:s",
-                "raw-22:a.b",
-                tcp("10.0.0.2", 22),
-                "s",
-            ),
+            ("raw/22:a.b:10.0.0.2:22:s", "raw-22:a.b", tcp("10.0.0.2", 22), "s"),
             ("ssh:a.b:h:22:s:t", "raw-22:a.b", tcp("h", 22), "s:t"),
             ("ssh/2222:a.b:h:22:s", "raw-2222:a.b", tcp("h", 22), "s"),
             ("tls:A.b:h:443:s", "https:a.b", tcp("h", 443), "s"),
-            (
-                "http-8080,https:a.b:h:1:s",
-                "http-8080:a.b https:a.b",
-                tcp("h", 1),
-                "s",
-            ),
+            ("http-8080,https:a.b:h:1:s", "http-8080:a.b https:a.b", tcp("h", 1), "s"),
         ] {
             let expected = kites.split(' ').map(str::to_owned).collect();
-            assert_eq!(
-                read(value),
-                (expected, origin, secret.to_owned()),
-                "{value}"
-            );
+            assert_eq!(read(value), (expected, origin, secret.to_owned()), "{value}");
         }
     }
 
@@ -301,10 +251,7 @@ mod tests {
             ("http:a.b:80:s3cret", "HOST:PORT"),
             ("http:a.b:::1:80:s3cret", "brackets"),
             ("http:a.b:localhost:0:s3cret", "HOST:PORT"),
-            (
-                "http:a.b:localhost:builtin:s3cret",
-                "no built-in web server",
-            ),
+            ("http:a.b:localhost:builtin:s3cret", "no built-in web server"),
             ("raw-x:a.b:localhost:22:s3cret", "public port"),
             (":a.b:localhost:22:s3cret", "is not a service"),
             ("http:a.b:[::1]80:s3cret", "brackets"),

@@ -51,9 +51,7 @@ fn read_kite(words: &[String]) -> Result<ShortKite, String> {
         [..] => return Err(NO_SECRET.into()),
     };
     if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!(
-            "the name of the kite comes after the port; {SHAPE}"
-        ));
+        return Err(format!("the name of the kite comes after the port; {SHAPE}"));
     }
     let mut notes = Vec::new();
     let (protocols, domain) = read_name(name, &mut notes)?;
@@ -61,10 +59,7 @@ fn read_kite(words: &[String]) -> Result<ShortKite, String> {
         protocols,
         domain,
         origin: short_origin(origin)?,
-        flags: flags
-            .into_iter()
-            .map(|flag| read_flag(flag))
-            .collect::<Result<_, _>>()?,
+        flags: flags.into_iter().map(|flag| read_flag(flag)).collect::<Result<_, _>>()?,
         notes,
     })
 }
@@ -88,10 +83,7 @@ fn read_name(text: &str, notes: &mut Vec<String>) -> Result<(Vec<Protocol>, Stri
     if let Some(digits) = digits {
         let port = super::address::port(digits)
             .ok_or("the public port behind the name is a number from 1 to 65535")?;
-        protocols = protocols
-            .into_iter()
-            .map(|protocol| protocol.on_port(port))
-            .collect();
+        protocols = protocols.into_iter().map(|protocol| protocol.on_port(port)).collect();
     }
     Ok((protocols, domain.to_ascii_lowercase()))
 }
@@ -122,42 +114,21 @@ mod tests {
         for (line, kites, origin) in [
             ("a.example.com", "http:a.example.com", "localhost:80"),
             ("8080 A.example.com", "http:a.example.com", "localhost:8080"),
-            (
-                "8080 http://a.example.com/",
-                "http:a.example.com",
-                "localhost:8080",
-            ),
-            (
-                "nas:5000 a.example.com:8443",
-                "http-8443:a.example.com",
-                "nas:5000",
-            ),
-            (
-                "22 ssh://a.example.com",
-                "raw-22:a.example.com",
-                "localhost:22",
-            ),
-            (
-                "[::1]:5900 raw://a.example.com:5900",
-                "raw-5900:a.example.com",
-                "[::1]:5900",
-            ),
+            ("8080 http://a.example.com/", "http:a.example.com", "localhost:8080"),
+            ("nas:5000 a.example.com:8443", "http-8443:a.example.com", "nas:5000"),
+            ("22 ssh://a.example.com", "raw-22:a.example.com", "localhost:22"),
+            ("[::1]:5900 raw://a.example.com:5900", "raw-5900:a.example.com", "[::1]:5900"),
             (
                 "443 http,https://a.example.com",
                 "http:a.example.com https:a.example.com",
                 "localhost:443",
             ),
-            (
-                "unix:/run/w a.example.com",
-                "http:a.example.com",
-                "unix:/run/w",
-            ),
+            ("unix:/run/w a.example.com", "http:a.example.com", "unix:/run/w"),
         ] {
             let kite = read(line).expect(line).remove(0);
             let ids = kite.protocols.iter();
-            let ids: Vec<_> = ids
-                .map(|protocol| protocol.kite(&kite.domain).expect(line).to_string())
-                .collect();
+            let ids: Vec<_> =
+                ids.map(|protocol| protocol.kite(&kite.domain).expect(line).to_string()).collect();
             assert_eq!(ids.join(" "), kites, "{line}");
             assert_eq!(kite.origin.to_string(), origin, "{line}");
         }
@@ -180,15 +151,9 @@ mod tests {
             ("a.b 8080", "comes after the port"),
             ("chek", "has a dot"),
             ("80 a.b s3cret", "never goes on the command line"),
-            (
-                "http:a.b:localhost:80:s3cret",
-                "never goes on the command line",
-            ),
+            ("http:a.b:localhost:80:s3cret", "never goes on the command line"),
             ("80 http a.b 80 s3cret", "never goes on the command line"),
-            (
-                "80 a.b +password/bob=s3cret",
-                "service_cfg = NAME/80 : password/bob : PASSWORD",
-            ),
+            ("80 a.b +password/bob=s3cret", "service_cfg = NAME/80 : password/bob : PASSWORD"),
             ("80 a.b:x", "public port"),
             ("builtin a.b", "no built-in web server"),
             ("/srv/www a.b", "no built-in web server"),

@@ -42,14 +42,8 @@ pub(super) fn read_sources(
     environment: &dyn Environment,
     report: &mut Report,
 ) -> Vec<TypedLine> {
-    let mut reader = Reader {
-        environment,
-        report,
-        lines: Vec::new(),
-        files: 0,
-        bytes: 0,
-        full: false,
-    };
+    let mut reader =
+        Reader { environment, report, lines: Vec::new(), files: 0, bytes: 0, full: false };
     for source in sources {
         match source {
             Source::Path(path) => reader.path(path),
@@ -120,11 +114,7 @@ impl Reader<'_> {
         for name in names {
             let path = folder.join(name);
             // A mistake in opening belongs to the file, unless a line named it.
-            let place = if depth == 0 {
-                Place::path(&path)
-            } else {
-                place.clone()
-            };
+            let place = if depth == 0 { Place::path(&path) } else { place.clone() };
             self.file(&path, &place, option, depth);
         }
     }
@@ -135,11 +125,7 @@ impl Reader<'_> {
         }
         if depth > MAX_NESTING {
             let what = format!("files inside files, deeper than {MAX_NESTING}");
-            return self.fill(
-                place,
-                option,
-                &format!("{what} (does a file include itself?)"),
-            );
+            return self.fill(place, option, &format!("{what} (does a file include itself?)"));
         }
         self.files += 1;
         if self.files > MAX_FILES {
@@ -203,8 +189,7 @@ impl Reader<'_> {
 
     fn fill(&mut self, place: &Place, option: &str, what: &str) {
         self.full = true;
-        self.report
-            .mistake(place, option, format!("{what}; remove some"));
+        self.report.mistake(place, option, format!("{what}; remove some"));
     }
 }
 
@@ -243,18 +228,12 @@ mod tests {
     #[test]
     fn reads_included_files_in_place() {
         let environment = Fake::with(&[
-            (
-                "/k/a.rc",
-                "kitename=1\noptfile=more/b.rc\nkitename=4\noptdir=/d",
-            ),
+            ("/k/a.rc", "kitename=1\noptfile=more/b.rc\nkitename=4\noptdir=/d"),
             ("/k/more/b.rc", "kitename=2\n-o c.rc\nEND"),
             ("/k/more/c.rc", "kitename=3"),
             ("/d/x.rc", "kitename=5"),
         ]);
-        assert_eq!(
-            read(&environment, "/k/a.rc"),
-            ("1 2 3 4 5".into(), String::new())
-        );
+        assert_eq!(read(&environment, "/k/a.rc"), ("1 2 3 4 5".into(), String::new()));
     }
 
     #[test]
@@ -286,9 +265,7 @@ mod tests {
         environment.files.insert("/k/a.rc".into(), large);
         assert!(read(&environment, "/k/a.rc").1.contains("too large"));
         let many = "new\n".repeat(MAX_LINES + 1);
-        environment
-            .files
-            .insert("/k/b.rc".into(), many.into_bytes());
+        environment.files.insert("/k/b.rc".into(), many.into_bytes());
         assert!(read(&environment, "/k/b.rc").1.contains("16384 options"));
         for number in 0..=MAX_FILES {
             let name = format!("/m/{number}.rc");

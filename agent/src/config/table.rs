@@ -24,12 +24,8 @@ const NO_PROXY: &str = "this version cannot connect through a proxy, and going r
 pub(super) const PAGEKITE: &[Row] = &[
     // Configuration.
     Row::new("clean", Alone, Harmless),
-    Row::new("optfile", Needed, Handled(OptFile))
-        .letter('o')
-        .clearer(&["include"]),
-    Row::new("optdir", Needed, Handled(OptDir))
-        .letter('O')
-        .clearer(&["include_dir"]),
+    Row::new("optfile", Needed, Handled(OptFile)).letter('o').clearer(&["include"]),
+    Row::new("optdir", Needed, Handled(OptDir)).letter('O').clearer(&["include_dir"]),
     Row::new("savefile", Needed, Harmless).letter('S'),
     Row::new("save", Alone, Instead(EDIT)),
     Row::new("settings", Alone, Instead("run: kitelet check -c FILE")),
@@ -49,9 +45,7 @@ pub(super) const PAGEKITE: &[Row] = &[
     // Kites and services.
     Row::new("kitename", Needed, Handled(KiteName)),
     Row::new("kitesecret", Needed, Handled(KiteSecret)),
-    Row::new("service_on", Needed, Handled(ServiceOn))
-        .old(&["backend"])
-        .clearer(&["service"]),
+    Row::new("service_on", Needed, Handled(ServiceOn)).old(&["backend"]).clearer(&["service"]),
     Row::new("service_off", Needed, Handled(ServiceOff)).old(&["define_backend"]),
     Row::new("service_cfg", Needed, Handled(ServiceFlag))
         .old(&["be_config"])
@@ -84,12 +78,8 @@ pub(super) const PAGEKITE: &[Row] = &[
         Instead("only the relays that frontend and frontends name are used"),
     ),
     Row::new("frontends", Needed, Handled(Frontends)),
-    Row::new(
-        "all",
-        Alone,
-        Instead("kitelet never gives up on a kite: it goes on trying"),
-    )
-    .letter('a'),
+    Row::new("all", Alone, Instead("kitelet never gives up on a kite: it goes on trying"))
+        .letter('a'),
     Row::new("noall", Alone, Harmless),
     Row::new("new", Alone, Harmless).letter('N'),
     Row::new("dyndns", Needed, Handled(DynDns)).letter('D'),
@@ -149,11 +139,7 @@ pub(super) const PAGEKITE: &[Row] = &[
     Row::new("client_acl", Needed, Instead(ACCESS)),
     Row::new("tunnel_acl", Needed, Instead(RELAY)),
     Row::new("accept_acl_file", Needed, Instead(RELAY)),
-    Row::new(
-        "register",
-        Either,
-        Refused("PageKite has no such option any more; remove this line"),
-    ),
+    Row::new("register", Either, Refused("PageKite has no such option any more; remove this line")),
     // Web server and user interfaces.
     Row::new("httpd", Needed, Handled(WebServer)).letter('H'),
     Row::new("httppass", Needed, Instead(NO_WEB_SERVER)).letter('X'),

@@ -31,25 +31,15 @@ fn short(words: &str) -> Vec<ShortKite> {
 
 /// The secrets of the kites, in order.
 fn secrets(settings: &Settings) -> Vec<Secret> {
-    settings
-        .kites
-        .iter()
-        .map(|kite| kite.secret.clone())
-        .collect()
+    settings.kites.iter().map(|kite| kite.secret.clone()).collect()
 }
 
 #[test]
 fn everything_has_a_default() {
     let settings = settings(&format!("{RELAY}service_on=http:a.b:localhost:80:s"));
     let expected = Settings {
-        relays: vec![RelaySettings {
-            host: "relay.example.com".into(),
-            port: DEFAULT_RELAY_PORT,
-        }],
-        security: Security::Tls(TlsSettings {
-            names: Vec::new(),
-            roots: None,
-        }),
+        relays: vec![RelaySettings { host: "relay.example.com".into(), port: DEFAULT_RELAY_PORT }],
+        security: Security::Tls(TlsSettings { names: Vec::new(), roots: None }),
         kites: settings.kites.clone(),
         error_urls: Vec::new(),
         compress: false,
@@ -83,16 +73,9 @@ fn placeholders_take_what_is_set_so_far() {
         service_on=https:www.@kitename:localhost:443:@kitesecret
         service_on=raw-22:@kitename:localhost:22:own"
     ));
-    let ids: Vec<_> = settings
-        .kites
-        .iter()
-        .map(|kite| kite.id.to_string())
-        .collect();
+    let ids: Vec<_> = settings.kites.iter().map(|kite| kite.id.to_string()).collect();
     assert_eq!(ids, ["http:a.b", "https:www.a.b", "raw-22:a.b"]);
-    assert_eq!(
-        secrets(&settings),
-        [Secret::new("one"), Secret::new("two"), Secret::new("own")]
-    );
+    assert_eq!(secrets(&settings), [Secret::new("one"), Secret::new("two"), Secret::new("own")]);
 }
 
 #[test]
@@ -102,10 +85,7 @@ fn the_first_service_supplies_the_default_kite() {
         service_on=ssh:@kitename:localhost:22:@kitesecret"
     ));
     assert_eq!(settings.kites[1].id.to_string(), "raw-22:a.b");
-    assert_eq!(
-        secrets(&settings),
-        [Secret::new("first"), Secret::new("first")]
-    );
+    assert_eq!(secrets(&settings), [Secret::new("first"), Secret::new("first")]);
 }
 
 #[test]
@@ -122,10 +102,7 @@ fn secrets_come_from_files_and_credentials() {
         ("/k/secret", "file\n"),
         ("/c/kitesecret", "general\n"),
         ("/c/kitesecret.special.b", "special\n"),
-        (
-            "/g.rc",
-            "frontend = r.b\nservice_on=http:general.b:localhost:80",
-        ),
+        ("/g.rc", "frontend = r.b\nservice_on=http:general.b:localhost:80"),
     ]);
     let variable = ("CREDENTIALS_DIRECTORY".into(), "/c".into());
     environment.variables.extend([variable]);
@@ -133,11 +110,7 @@ fn secrets_come_from_files_and_credentials() {
     let loaded = load_path("/k/a.rc").expect("valid");
     assert_eq!(
         secrets(&loaded.settings),
-        [
-            Secret::new("inline"),
-            Secret::new("special"),
-            Secret::new("file")
-        ]
+        [Secret::new("inline"), Secret::new("special"), Secret::new("file")]
     );
     let loaded = load_path("/g.rc").expect("valid");
     assert_eq!(secrets(&loaded.settings), [Secret::new("general")]);
@@ -170,11 +143,7 @@ fn flags_are_for_the_port_that_they_name() {
         service_on=http,https,ssh,http-80:a.b:localhost:80:s
         service_on=http:other.b:localhost:80:s"
     ));
-    let versions: Vec<_> = settings
-        .kites
-        .iter()
-        .map(|kite| kite.flags.proxy_protocol)
-        .collect();
+    let versions: Vec<_> = settings.kites.iter().map(|kite| kite.flags.proxy_protocol).collect();
     let (v1, v2) = (Some(ProxyProtocol::V1), Some(ProxyProtocol::V2));
     assert_eq!(versions, [v1, v1, v2, v1, None]);
 }
@@ -194,11 +163,7 @@ fn the_firewall_is_off_for_known_visitors_only() {
         "{RELAY}service_on=http,raw-22:a.b:h:80:s\nservice_on=http:b.b:h:80:s
         service_cfg=b.b/80:ip/192.0.2.1:True"
     ));
-    let guarded: Vec<_> = settings
-        .kites
-        .iter()
-        .map(KiteSettings::url_firewall)
-        .collect();
+    let guarded: Vec<_> = settings.kites.iter().map(KiteSettings::url_firewall).collect();
     assert_eq!(guarded, [true, false, false]);
 }
 
@@ -219,11 +184,8 @@ const FILE: &str = "frontend=file.b\nfe_certname=name.b\nkitesecret=default
 fn load_short(words: &str, options: &[&str]) -> Settings {
     let environment = Fake::with(&[("/k.rc", FILE), ("/s", "typed")]);
     let options = options.iter().map(|line| (*line).to_owned()).collect();
-    let sources = [
-        Source::Path("/k.rc".into()),
-        Source::Options(options),
-        Source::Kites(short(words)),
-    ];
+    let sources =
+        [Source::Path("/k.rc".into()), Source::Options(options), Source::Kites(short(words))];
     match load(&sources, &environment) {
         Ok(loaded) => loaded.settings,
         Err(error) => panic!("{words}: {error}"),
@@ -234,19 +196,11 @@ fn load_short(words: &str, options: &[&str]) -> Settings {
 fn the_short_form_takes_relay_and_secret_from_the_file() {
     let settings = load_short("8080 a.b AND 22 ssh://off.b AND 80 new.b", &[]);
     assert_eq!(settings.relays[0].host, "file.b");
-    let kites: Vec<_> = settings
-        .kites
-        .iter()
-        .map(|kite| kite.origin.to_string())
-        .collect();
+    let kites: Vec<_> = settings.kites.iter().map(|kite| kite.origin.to_string()).collect();
     assert_eq!(kites, ["localhost:8080", "localhost:22", "localhost:80"]);
     assert_eq!(
         secrets(&settings),
-        [
-            Secret::new("own"),
-            Secret::new("off"),
-            Secret::new("default")
-        ]
+        [Secret::new("own"), Secret::new("off"), Secret::new("default")]
     );
 }
 
@@ -255,26 +209,17 @@ fn flags_of_the_short_form_replace_those_of_the_file() {
     let settings = load_short("8080 a.b", &[]);
     assert!(settings.kites[0].flags.insecure && settings.kites[0].flags.raw_headers);
     let settings = load_short("8080 a.b +rewritehost", &[]);
-    let expected = KiteFlags {
-        rewrite_host: Some(RewriteHost::Origin),
-        ..KiteFlags::default()
-    };
+    let expected = KiteFlags { rewrite_host: Some(RewriteHost::Origin), ..KiteFlags::default() };
     assert_eq!(settings.kites[0].flags, expected);
 }
 
 #[test]
 fn the_command_line_says_relay_and_secret_anew() {
-    let settings = load_short(
-        "80 @kitename",
-        &["frontend=typed.b:8443", "kitesecret_file=/s"],
-    );
+    let settings = load_short("80 @kitename", &["frontend=typed.b:8443", "kitesecret_file=/s"]);
     assert_eq!(settings.kites[0].id.to_string(), "http:a.b");
     let relays: Vec<_> = settings.relays.iter().map(ToString::to_string).collect();
     assert_eq!(relays, ["typed.b:8443"]);
-    let plain = TlsSettings {
-        names: Vec::new(),
-        roots: None,
-    };
+    let plain = TlsSettings { names: Vec::new(), roots: None };
     assert_eq!(settings.security, Security::Tls(plain));
     assert_eq!(secrets(&settings), [Secret::new("typed")]);
     let settings = load_short("80 a.b", &["frontend=typed.b", "nossl"]);
@@ -283,10 +228,8 @@ fn the_command_line_says_relay_and_secret_anew() {
 
 #[test]
 fn what_the_short_form_lacks_names_the_line_and_the_file() {
-    let sources = [
-        Source::WriteTo("/home/me/.kitelet.rc".into()),
-        Source::Kites(short("8080 a.b")),
-    ];
+    let sources =
+        [Source::WriteTo("/home/me/.kitelet.rc".into()), Source::Kites(short("8080 a.b"))];
     let error = load(&sources, &Fake::default()).expect_err("nothing is there");
     assert_eq!(
         error.to_string(),
