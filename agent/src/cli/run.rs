@@ -4,8 +4,12 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{DEFAULT_CONFIG, EXIT_STOPPED, Outcome, bad_config, say_warnings};
+use ::log::{LevelFilter, error};
+
+use super::{DEFAULT_CONFIG, EXIT_CONFIG, EXIT_STOPPED, Outcome, bad_config, say_warnings};
+use crate::agent;
 use crate::config::{Environment, Settings, Source, load};
+use crate::system::log;
 
 pub(super) fn command(
     config: &[PathBuf],
@@ -40,7 +44,12 @@ pub(super) fn start_with(
 
 /// Flies the kites until a signal comes.
 pub(super) fn start(settings: Settings) -> ExitCode {
-    // HERE: `crate::system::log::start()`, then `crate::agent::run(settings)`.
-    drop(settings);
-    ExitCode::from(EXIT_STOPPED)
+    log::start(LevelFilter::Info);
+    match agent::run(settings) {
+        Ok(()) => ExitCode::from(EXIT_STOPPED),
+        Err(problem) => {
+            error!("{problem}");
+            ExitCode::from(EXIT_CONFIG)
+        }
+    }
 }
