@@ -32,14 +32,20 @@ impl OpeningChoice {
     pub(super) fn failed(&mut self, failure: &OpenFailure) -> bool {
         let turned_away = match self.opening {
             Opening::Direct => matches!(failure, OpenFailure::Alert(_) | OpenFailure::Closed),
-            Opening::ClearConnect => matches!(
-                failure,
-                OpenFailure::ConnectRefused { .. }
-                    | OpenFailure::ConnectGarbled
-                    | OpenFailure::ConnectClosed
-                    | OpenFailure::Alert(_)
-                    | OpenFailure::Closed
-            ),
+            Opening::ClearConnect => {
+                matches!(
+                    failure,
+                    // 503 is a PageKite relay that has no such certificate: it
+                    // would have none for SNI either.
+                    OpenFailure::ConnectRefused { status, .. } if *status != 503
+                ) || matches!(
+                    failure,
+                    OpenFailure::ConnectGarbled
+                        | OpenFailure::ConnectClosed
+                        | OpenFailure::Alert(_)
+                        | OpenFailure::Closed
+                )
+            }
         };
         if turned_away {
             self.opening = match self.opening {
@@ -73,6 +79,16 @@ mod tests {
         assert_eq!(choice.opening(), Opening::ClearConnect);
         assert!(choice.failed(&OpenFailure::ConnectClosed));
         assert_eq!(choice.opening(), Opening::Direct);
+    }
+
+    #[test]
+    fn a_name_that_the_relay_does_not_have_is_not_tried_by_sni() {
+        let refused = |status| {
+            let (name, reason) = ("fe.test".to_owned(), String::new());
+            OpeningChoice::new(true).failed(&OpenFailure::ConnectRefused { name, status, reason })
+        };
+        assert!(!refused(503));
+        assert!(refused(400), "something else than a PageKite relay answers here");
     }
 
     /// Debian's relay goes down with the first try and is away for a while; the

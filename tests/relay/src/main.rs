@@ -21,6 +21,7 @@ use async_io::Async;
 use kitelet::net::{Acceptor, Connection};
 use kitelet::wire::HeadReader;
 use smol::LocalExecutor;
+use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use tunnel::{Tunnel, Visit};
 
@@ -86,6 +87,10 @@ async fn serve(relay: Rc<Relay>, address: SocketAddr) -> io::Result<()> {
 
 /// Finds out what a connection is, and serves it.
 async fn take(relay: Rc<Relay>, socket: Async<TcpStream>, peer: SocketAddr) {
+    let mut socket = socket;
+    if is_announced(&relay, &mut socket).await.is_err() {
+        return;
+    }
     let mut first = [0];
     if socket.peek(&mut first).await.is_err() {
         return;
@@ -115,6 +120,22 @@ async fn take(relay: Rc<Relay>, socket: Async<TcpStream>, peer: SocketAddr) {
     } else {
         take_visitor(&relay, connection, peer, head, rest).await;
     }
+}
+
+/// Agrees to a `CONNECT NAME:443` in clear that announces TLS, whatever the
+/// name; the relay has one certificate.
+async fn is_announced(relay: &Relay, socket: &mut Async<TcpStream>) -> io::Result<()> {
+    let mut head = [0; 512];
+    let length = socket.peek(&mut head).await?;
+    let text = String::from_utf8_lossy(&head[..length]).into_owned();
+    let target = text.strip_prefix("CONNECT ").and_then(|line| line.split(' ').next());
+    let end = text.find("\r\n\r\n").map(|end| end + 4);
+    let (Some(target), Some(end)) = (target, end) else { return Ok(()) };
+    if relay.acceptor.is_some() && target.ends_with(":443") {
+        socket.read_exact(&mut head[..end]).await?;
+        socket.write_all(b"HTTP/1.0 200 Connection Established\r\n\r\n").await?;
+    }
+    Ok(())
 }
 
 /// Brings a visitor to the kite that its first request names.
