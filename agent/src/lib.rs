@@ -5,7 +5,7 @@
 //! `cli -> agent -> {wire, net, system, config}`, and [`wire`] imports nothing
 //! of ours.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod agent;
 pub mod cli;

@@ -1,5 +1,7 @@
 //! The program `kitelet`: hands the command line to [`kitelet::cli`].
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -164,6 +164,7 @@ impl Supervisor {
     ) -> Outage {
         let Registered { connection, answer, rest, step } = registered;
         let settings = &self.context.settings;
+        self.session_id = registration.session_id().map(str::to_owned);
         let mut session = Session::new(SessionSettings {
             role: Role::Agent,
             max_streams: settings.max_streams,
@@ -223,9 +224,6 @@ impl Supervisor {
             None
         };
         let end = future::or(run, unanswered).await;
-        if self.session_id.is_none() {
-            self.session_id = answer.session_id;
-        }
         match (refused.get(), end) {
             (Some(failure), _) => Outage::Refused(failure),
             (None, None) => Outage::Timeout,

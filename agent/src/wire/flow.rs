@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 pub const FIRST_WINDOW_BYTES: u64 = 128 * 1024;
 /// Largest window, in bytes: 100 MB/s at a round trip of 10 ms.
 pub const LARGEST_WINDOW_BYTES: u64 = 1024 * 1024;
+/// Room below this waits for more. Far below the window, so that what is under
+/// way always brings more.
+const SMALLEST_ROOM_BYTES: u64 = 4 * 1024;
 /// A window that passes within this time is too small.
 const FAST_WINDOW: Duration = Duration::from_secs(1);
 /// Bytes that are passed on before the sender is told again. The reference
@@ -35,9 +38,11 @@ impl SendWindow {
         Self { sent: 0, delivered: 0, window: FIRST_WINDOW_BYTES, measured: None }
     }
 
-    /// Bytes that may be sent now.
+    /// Bytes that may be sent now. A sliver of the window counts as nothing:
+    /// it would go in a tiny frame, and more is on its way back.
     pub(super) fn room(&self) -> u64 {
-        self.window.saturating_sub(self.sent - self.delivered)
+        let room = self.window.saturating_sub(self.sent - self.delivered);
+        if room < SMALLEST_ROOM_BYTES { 0 } else { room }
     }
 
     /// Notes that `bytes` were sent.

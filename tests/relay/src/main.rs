@@ -7,6 +7,8 @@
 //!
 //! `kitelet-test-relay LISTEN SECRET [CHAIN.pem KEY.pem] [--reconnect]`
 
+#![forbid(unsafe_code)]
+
 mod handshake;
 mod tunnel;
 
