@@ -179,14 +179,14 @@ impl Decoder {
                 }
                 return Ok(None);
             }
+            if self.partial.len() > self.max_header_bytes {
+                return Err(WireError::FrameHeadersTooLong);
+            }
             if find_blank_line(&self.partial, before.saturating_sub(3)).is_some() {
                 self.phase = Phase::Body(extent);
                 self.partial_is_spent = true;
                 let end = self.partial.len() - 2;
                 return Ok(Some(Piece::Headers(&self.partial[..end])));
-            }
-            if self.partial.len() > self.max_header_bytes {
-                return Err(WireError::FrameHeadersTooLong);
             }
         }
     }
@@ -304,3 +304,6 @@ fn until_blank_line(so_far: &[u8], more: &[u8]) -> usize {
     }
     more.len()
 }
+
+#[cfg(test)]
+mod tests;
