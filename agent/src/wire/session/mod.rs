@@ -147,10 +147,17 @@ impl Session {
                 self.body_of = None;
                 Event::Progress
             }
-            Piece::Body(bytes) => match self.body_of {
-                Some(stream) => Event::Data { stream, bytes },
-                None => Event::Progress,
-            },
+            Piece::Body(bytes) => {
+                let stream = self.body_of.unwrap_or_default();
+                match self.body_of.and_then(|stream| self.streams.get_mut(&stream)) {
+                    // The driver may have closed it since the headers came.
+                    Some(known) if known.takes_data() => {
+                        known.active = now;
+                        Event::Data { stream, bytes }
+                    }
+                    _ => Event::Progress,
+                }
+            }
             Piece::Headers(block) => {
                 let headers = Headers::parse(block)?;
                 if !headers.has_meaning() {
@@ -482,3 +489,6 @@ impl Session {
             if self.next_stream == LARGEST_STREAM_ID { 1 } else { self.next_stream + 1 };
     }
 }
+
+#[cfg(test)]
+mod tests;
