@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Writes the first inputs of the fuzz targets into corpus/, out of the recorded tunnels in
+agent/tests/captures. Each input is laid out as its target reads it."""
+
+import struct
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CAPTURES = HERE.parent / "tests" / "captures"
+LONGEST = 4096
+
+
+def main():
+    seeds = {"frame": set(), "handshake": set(), "signature": set(), "inflate": set()}
+    for path in sorted(CAPTURES.glob("*/*.bin")):
+        head, blank, frames = path.read_bytes().partition(b"\r\n\r\n")
+        head += blank
+        seeds["handshake"].add(b"\x00\x05" + head[:LONGEST])
+        if frames:
+            seeds["frame"].add(b"\x03\x00\x07" + frames[:LONGEST])
+            seeds["inflate"].add(b"\x00" + compressed(frames)[:LONGEST])
+        for line in head.split(b"\r\n"):
+            name, _, value = line.partition(b": ")
+            if name == b"X-PageKite" and value.count(b":") == 4:
+                seeds["signature"].add(signature(value))
+    text = b"GET / HTTP/1.1\r\nHost: kite.test\r\n\r\n"
+    for level in range(10):
+        body = struct.pack(">BH", 0x80, len(text)) + text
+        seeds["inflate"].add(struct.pack(">BBHB", 1, level, 7, 0) + body * 3)
+        seeds["inflate"].add(struct.pack(">BBHB", 1, level, 7, 3 + level) + body * 3)
+    for target, inputs in seeds.items():
+        folder = HERE / "corpus" / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, content in enumerate(sorted(inputs)):
+            (folder / f"seed-{number}").write_bytes(content)
+        print(f"{target}: {len(inputs)} inputs")
+
+
+def compressed(frames):
+    """The zlib chunks of a tunnel: control byte, declared length, length, bytes."""
+    out = b""
+    while frames:
+        size, _, frames = frames.partition(b"\r\n")
+        plain, _, wire = size.partition(b"Z")
+        try:
+            plain, wire = int(plain, 16), int(wire, 16) if wire else None
+        except ValueError:
+            break
+        length = plain if wire is None else wire
+        if wire is not None and length < 2048 and plain < 65536:
+            out += struct.pack(">BHH", 4, plain, length) + frames[:length]
+        frames = frames[length:]
+    return out
+
+
+def signature(line):
+    """Time, salt, tampering, secret, signature, payload."""
+    signed, _, text = line.rpartition(b":")
+    secret = b"s3cret"
+    return b"".join((
+        struct.pack(">Q", 1_700_000_000), b"\x01\x02\x03\x04", b"\x21",
+        bytes([len(secret)]), secret, bytes([len(text)]), text, signed,
+    ))
+
+
+main()
