@@ -21,8 +21,7 @@ fuzz_target!(|input: &[u8]| {
     let (flags, seed) = (script.byte(), script.number() as u64);
     let bytes = script.rest();
 
-    let whole = decode(&cuts(bytes, 0));
-    assert_eq!(whole, decode(&cuts(bytes, seed)), "the cut changes the frames");
+    assert_same(decode(&cuts(bytes, 0)), decode(&cuts(bytes, seed)));
 
     for role in [Role::Agent, Role::Relay] {
         let settings = SessionSettings {
@@ -32,14 +31,30 @@ fuzz_target!(|input: &[u8]| {
             compress: flags & 1 != 0,
             guard_bursts: flags & 2 != 0,
         };
-        let whole = listen(settings, &cuts(bytes, 0));
-        assert_eq!(whole, listen(settings, &cuts(bytes, seed)), "the cut changes the events");
+        assert_same(listen(settings, &cuts(bytes, 0)), listen(settings, &cuts(bytes, seed)));
         drive(settings, &cuts(bytes, seed), seed);
     }
 });
 
+/// What came out, and how it ended.
+type Outcome<T> = (Vec<T>, Option<WireError>);
+
+/// The cut changes nothing, except how much of a corrupt compressed frame
+/// comes out before the error: the decompressor looks ahead.
+fn assert_same<T: PartialEq + std::fmt::Debug>(one: Outcome<T>, other: Outcome<T>) {
+    if [one.1, other.1].contains(&Some(WireError::Compression)) {
+        assert!(one.1.is_some() && other.1.is_some(), "the cut hides an error");
+        let (one, other) = (one.0, other.0);
+        assert!(one.len().abs_diff(other.len()) <= 2);
+        let certain = one.len().min(other.len()).saturating_sub(1);
+        assert_eq!(one[..certain], other[..certain], "the cut changes what came before");
+    } else {
+        assert_eq!(one, other, "the cut changes the result");
+    }
+}
+
 /// Headers and bodies of all frames, and how it ended.
-fn decode(parts: &[&[u8]]) -> (Vec<(Vec<u8>, Vec<u8>)>, Option<WireError>) {
+fn decode(parts: &[&[u8]]) -> Outcome<(Vec<u8>, Vec<u8>)> {
     let mut decoder = Decoder::new(MAX_HEADER_BYTES);
     let mut frames = Vec::new();
     for mut part in parts.iter().copied() {
@@ -69,7 +84,7 @@ fn decode(parts: &[&[u8]]) -> (Vec<(Vec<u8>, Vec<u8>)>, Option<WireError>) {
 }
 
 /// The events of a session whose driver does nothing, bodies joined.
-fn listen(settings: SessionSettings, parts: &[&[u8]]) -> (Vec<String>, Option<WireError>) {
+fn listen(settings: SessionSettings, parts: &[&[u8]]) -> Outcome<String> {
     let now = Instant::now();
     let mut session = Session::new(settings);
     let mut events = Vec::new();

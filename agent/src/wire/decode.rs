@@ -1,5 +1,6 @@
 //! From bytes to frames (`protocol.md` 5), incrementally: any cut of the byte
-//! stream gives the same pieces but for where bodies are cut.
+//! stream gives the same pieces but for where bodies are cut. Only how much of
+//! a corrupt compressed frame comes out before the error depends on the cut.
 //!
 //! Bodies are handed on as they come, so the length of a frame costs no
 //! memory; only the headers of a frame are put together when they are split.
