@@ -202,7 +202,7 @@ impl Session {
                     Event::Eof { stream, eof }
                 } else if let Some(known) = self.streams.get_mut(&stream) {
                     known.active = now;
-                    self.body_of = known.takes_data().then_some(stream);
+                    self.body_of = Some(stream);
                     Event::Progress
                 } else {
                     let open = match self.settings.role {
