@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use kitelet::wire::{
     Answer, Event, HeadReader, KiteId, KiteRequest, KiteResult, KiteState, MAX_ANSWER_BYTES,
-    MAX_REQUEST_BYTES, Quota, Registration, Role, Salt, Secret, Session, SessionSettings, Step,
+    MAX_REQUEST_BYTES, Registration, Role, Salt, Secret, Session, SessionSettings, Step,
     TunnelRequest, Verdict, WINDOW_SECONDS,
 };
 use proptest::prelude::*;
@@ -279,6 +279,66 @@ fn a_kite_is_added_to_a_running_tunnel() {
     assert_eq!(relay.answers, 4);
 }
 
+#[test]
+fn kites_added_at_the_same_time_are_each_answered_once() {
+    let mut relay = Relay::new(true, &["http:one.test", "http:two.test"]);
+    let mut agent = agent(&[("http:one.test", "s3cret")]);
+    assert_eq!(fly(&mut agent, &mut relay, 0), Step::Fly);
+    let mut add = |agent: &mut Registration, kite, secret| {
+        let frame = agent.add(id(kite), Secret::new(secret), &mut random()).expect("a new kite");
+        let request = TunnelRequest::parse_lines(lines_of(&frame)).expect("a frame");
+        relay.answer(&request)
+    };
+    let first = add(&mut agent, "http:two.test", "s3cret");
+    let second = add(&mut agent, "http:three.test", "wrong");
+    let asked = |agent: &Registration| {
+        let payload = agent.answer_payload(&mut random());
+        let request = TunnelRequest::parse_lines(lines_of(&payload)).expect("a frame");
+        let ids = request.kites.iter().map(|kite| kite.id.to_string()).collect::<Vec<_>>();
+        (request, ids)
+    };
+    assert_eq!(agent.apply(&first), Step::AnswerHere);
+    let (first, ids) = asked(&agent);
+    assert_eq!(ids, ["http:two.test"]);
+    assert_eq!(agent.apply(&second), Step::AnswerHere);
+    let (second, ids) = asked(&agent);
+    // Once more, and an answer without any success would close the tunnel.
+    assert_eq!(ids, ["http:three.test"]);
+    let (first, second) = (relay.answer(&first), relay.answer(&second));
+    for answer in [first, second] {
+        agent.apply(&Answer { status: None, ..answer });
+    }
+    let wanted = [KiteState::Flying, KiteState::Flying, refused("unauthorized")];
+    assert_eq!(states(&agent), wanted);
+}
+
+#[test]
+fn a_relay_that_passes_over_a_kite_is_not_asked_for_ever() {
+    for flies in [true, false] {
+        let mut relay = Relay::new(false, &["http:one.test", "http:two.test"]);
+        let mut agent = agent(&[("http:one.test", "s3cret"), ("http:two.test", "s3cret")]);
+        assert_eq!(connect(&mut agent, &mut relay), Step::Reconnect);
+        let head = agent.request(None, &mut random());
+        let mut answer = relay.answer(&TunnelRequest::parse(&head).expect("a request"));
+        answer.results.truncate(usize::from(flies));
+        answer.status = Some(200);
+        assert_eq!(agent.apply(&answer), if flies { Step::Fly } else { Step::Refused });
+    }
+}
+
+#[test]
+fn an_answer_that_says_nothing_of_a_kite_under_way_changes_nothing() {
+    let mut relay = Relay::new(true, &["http:one.test"]);
+    let mut agent = agent(&[("http:one.test", "s3cret")]);
+    assert_eq!(connect(&mut agent, &mut relay), Step::AnswerHere);
+    let payload = agent.answer_payload(&mut random());
+    let session_id = Some("newer".to_owned());
+    let step = agent.apply(&Answer { session_id, ..Answer::default() });
+    assert_eq!(step, Step::Fly);
+    assert_eq!(ask_here(&mut agent, &mut relay, payload), Step::Fly);
+    assert_eq!(states(&agent), [KiteState::Flying]);
+}
+
 /// What is to become of a kite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
@@ -290,72 +350,6 @@ enum Fate {
 
 fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![Just(Fate::Fly), Just(Fate::WrongSecret), Just(Fate::Taken), Just(Fate::Unknown)]
-}
-
-/// Text that stands in a header as it is.
-fn text() -> impl Strategy<Value = String> {
-    "([!-~]([ -~]{0,30}[!-~])?)?"
-}
-
-fn kite_id() -> impl Strategy<Value = KiteId> {
-    let protocol = "[a-z][a-z0-9]{0,9}";
-    let port = proptest::option::of(1..=u16::MAX);
-    let domain = "(\\*\\.)?[a-z0-9][a-z0-9-]{0,20}(\\.[a-z]{1,10}){0,3}";
-    (protocol, port, domain)
-        .prop_map(|(protocol, port, domain)| KiteId::new(&protocol, port, &domain).expect("a kite"))
-}
-
-fn kite_request() -> impl Strategy<Value = KiteRequest> {
-    let part = "[!-9;-~]{0,40}";
-    (kite_id(), part, part, part).prop_map(|(id, salt, challenge, signature)| KiteRequest {
-        id,
-        salt,
-        challenge,
-        signature,
-    })
-}
-
-prop_compose! {
-    fn tunnel_request()(
-        add_kites: bool, zlib_chunks: bool, mobile: bool,
-        version in proptest::option::of(text()), replace in proptest::option::of(text()),
-        kites in proptest::collection::vec(kite_request(), 0..6)
-    ) -> TunnelRequest {
-        TunnelRequest { add_kites, zlib_chunks, mobile, version, replace, kites }
-    }
-}
-
-fn verdict() -> impl Strategy<Value = Verdict> {
-    prop_oneof![
-        "[0-9a-z]{0,36}".prop_map(Verdict::Challenge),
-        Just(Verdict::Flying),
-        Just(Verdict::TlsAtRelay),
-        Just(Verdict::Duplicate),
-        "[a-z]{0,12}".prop_map(Verdict::Refused),
-    ]
-}
-
-prop_compose! {
-    fn answer()(
-        add_kites: bool, zlib_chunks: bool,
-        protocols in proptest::collection::vec("[a-z0-9]{1,9}", 0..9),
-        ports in proptest::collection::vec("[0-9]{1,5}", 0..9),
-        raw_ports in proptest::collection::vec("virtual|[0-9]{1,5}", 0..3),
-        results in proptest::collection::vec(
-            (kite_id(), "[0-9a-f]{36}", verdict())
-                .prop_map(|(id, salt, verdict)| KiteResult { key: format!("{id}:{salt}"), verdict }),
-            0..9
-        ),
-        session_id in proptest::option::of(text()), motd in proptest::option::of("[!-~]{0,50}"),
-        kilobytes: Option<i64>, days: Option<i64>, connections: Option<i64>,
-        visitors: Option<(u32, u32)>
-    ) -> Answer {
-        let quota = Quota { kilobytes, days, connections, visitors };
-        Answer {
-            status: Some(200), add_kites, zlib_chunks, protocols, ports, raw_ports, results,
-            session_id, motd, quota
-        }
-    }
 }
 
 /// The header lines of a NOOP frame's payload.
@@ -394,32 +388,5 @@ proptest! {
             Fate::Unknown => refused("unauthorized"),
         }).collect();
         prop_assert_eq!(states(&agent), wanted);
-    }
-
-    #[test]
-    fn a_request_is_read_as_written(request in tunnel_request()) {
-        prop_assert_eq!(TunnelRequest::parse(&request.encode()), Ok(request.clone()));
-        let payload = request.encode_payload();
-        let wanted = TunnelRequest {
-            version: request.version, kites: request.kites, ..TunnelRequest::default()
-        };
-        prop_assert_eq!(TunnelRequest::parse_lines(lines_of(&payload)), Ok(wanted));
-    }
-
-    #[test]
-    fn an_answer_is_read_as_written(answer in answer()) {
-        prop_assert_eq!(Answer::parse(&answer.encode()), Ok(answer.clone()));
-        let payload = answer.encode_payload();
-        let wanted = Answer {
-            results: answer.results, session_id: answer.session_id, motd: answer.motd,
-            quota: answer.quota, ..Answer::default()
-        };
-        prop_assert_eq!(Answer::parse_lines(lines_of(&payload)), Ok(wanted));
-    }
-
-    #[test]
-    fn a_kite_is_read_as_written(kite in kite_id()) {
-        prop_assert_eq!(kite.to_string().parse(), Ok(kite.clone()));
-        prop_assert_eq!(kite.to_string().to_ascii_uppercase().parse(), Ok(kite));
     }
 }

@@ -37,6 +37,8 @@ struct RequestedKite {
     salt: String,
     state: KiteState,
     challenges: u8,
+    /// Whether the newest challenge has been answered.
+    is_answered: bool,
 }
 
 /// What a relay said of a kite.
@@ -57,7 +59,8 @@ pub enum KiteState {
 /// What has to be done after an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing: at least one kite flies and no other is under way.
+    /// Nothing: at least one kite flies, or the verdict on one is still to
+    /// come on this connection.
     Fly,
     /// Send [`Registration::answer_payload`] on this connection.
     AnswerHere,
@@ -83,7 +86,8 @@ impl Registration {
                 let mut salt = [0; AGENT_SALT_LENGTH];
                 write_hex(&bytes, &mut salt);
                 let salt = salt.iter().copied().map(char::from).collect();
-                RequestedKite { id, secret, salt, state: KiteState::Requested, challenges: 0 }
+                let state = KiteState::Requested;
+                RequestedKite { id, secret, salt, state, challenges: 0, is_answered: false }
             })
             .collect();
         Self { kites, zlib_chunks, relay_adds_kites: false, session_id: None }
@@ -106,8 +110,14 @@ impl Registration {
         .encode()
     }
 
-    /// Takes the relay's answer to a request, from a head or a frame.
+    /// Takes the relay's answer to a request, from a head or a frame. The step
+    /// is to be taken before the next answer is.
     pub fn apply(&mut self, answer: &Answer) -> Step {
+        for kite in &mut self.kites {
+            // To ask again for a kite whose verdict is under way would make it
+            // a duplicate of itself (`protocol.md` 3.4).
+            kite.is_answered |= kite.is_challenged();
+        }
         if answer.status.is_some() {
             self.relay_adds_kites = answer.add_kites;
         }
@@ -131,17 +141,17 @@ impl Registration {
                 }
                 Verdict::Challenge(challenge) => {
                     kite.challenges += 1;
+                    kite.is_answered = false;
                     kite.state = KiteState::Challenged(challenge.clone());
                 }
             }
         }
-        self.step()
+        self.step(answer.status.is_some())
     }
 
     /// The frame that answers the challenges: headers and body.
     pub fn answer_payload(&self, random: Random<'_>) -> Vec<u8> {
-        let challenged = |kite: &&RequestedKite| matches!(kite.state, KiteState::Challenged(_));
-        self.frame_for(challenged, random)
+        self.frame_for(|kite| kite.is_to_be_answered(), random)
     }
 
     /// Adds a kite to the running tunnel: the frame that asks for it. `None`
@@ -170,12 +180,13 @@ impl Registration {
         self.session_id.as_deref()
     }
 
-    fn step(&self) -> Step {
-        let any =
-            |wanted: fn(&KiteState) -> bool| self.kites.iter().any(|kite| wanted(&kite.state));
-        if any(|state| matches!(state, KiteState::Challenged(_))) {
+    fn step(&self, is_head: bool) -> Step {
+        let any = |wanted: fn(&RequestedKite) -> bool| self.kites.iter().any(wanted);
+        if any(RequestedKite::is_to_be_answered) {
             if self.relay_adds_kites { Step::AnswerHere } else { Step::Reconnect }
-        } else if any(|state| *state == KiteState::Flying) {
+        } else if any(|kite| kite.state == KiteState::Flying)
+            || !is_head && any(|kite| kite.is_challenged())
+        {
             Step::Fly
         } else {
             Step::Refused
@@ -202,6 +213,14 @@ impl RequestedKite {
         random(&mut salt);
         let salt = Salt::from_random(salt);
         KiteRequest::sign(&self.id, &self.salt, challenge, self.secret.bytes(), salt)
+    }
+
+    fn is_challenged(&self) -> bool {
+        matches!(self.state, KiteState::Challenged(_))
+    }
+
+    fn is_to_be_answered(&self) -> bool {
+        self.is_challenged() && !self.is_answered
     }
 
     fn has_key(&self, key: &str) -> bool {
