@@ -44,7 +44,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn what_one_end_sends_the_other_receives(
@@ -77,6 +77,23 @@ proptest! {
     }
 
     #[test]
+    fn what_is_sent_while_nothing_is_heard_may_arrive_in_one_read(
+        actions in proptest::collection::vec(lonely_action(), 1..500)
+    ) {
+        let mut pair = Pair::new(false, true, 5);
+        for _ in 0..5 {
+            pair.act(Action::Open { body: 10 });
+        }
+        pair.settle();
+        for action in actions {
+            pair.act(action);
+        }
+        let [frames, _] = pair.frames();
+        let lengths: Vec<usize> = frames.iter().map(|&(_, length)| length).collect();
+        prop_assert!(most_frames_in_a_read(&lengths) < 150);
+    }
+
+    #[test]
     fn the_cut_makes_no_difference(actions in actions(), compress: bool, cut in 1..u64::MAX) {
         let mut pair = Pair::new(compress, false, 5);
         for action in actions {
@@ -106,6 +123,17 @@ fn tiny_action() -> impl Strategy<Value = Action> {
         3 => (end(), 1..100_000_usize, Just(0))
             .prop_map(|(end, bytes, cut)| Action::Transfer { end, bytes, cut }),
         1 => end().prop_map(|end| Action::Ping { end }),
+    ]
+}
+
+/// An agent that talks and hears nothing.
+fn lonely_action() -> impl Strategy<Value = Action> {
+    let (end, pick) = (End::Agent, any::<u8>());
+    prop_oneof![
+        6 => (pick, 1..30_usize)
+            .prop_map(move |(pick, length)| Action::Send { end, pick, length, times: 1 }),
+        3 => (0..1000_u64).prop_map(|milliseconds| Action::Wait { milliseconds }),
+        1 => (1..5000_usize).prop_map(move |bytes| Action::Transfer { end, bytes, cut: 0 }),
     ]
 }
 

@@ -3,8 +3,9 @@
 //! in them (`protocol.md` 5).
 //!
 //! Each frame is charged as if it were [`CHARGE_BYTES`] long; long frames and
-//! time pay it back. Before the debt would allow 150 frames in one read, a
-//! padding frame is due.
+//! time pay it back, but only time in which the other end was heard: what is
+//! sent while the link hangs arrives in one piece later. Before the debt would
+//! allow 150 frames in one read, a padding frame is due.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 const CHARGE_BYTES: u64 = 680;
 const DEBT_FRAMES: u64 = 74;
 const LARGEST_DEBT: u64 = CHARGE_BYTES * DEBT_FRAMES;
-/// After this time the other end has read what lay there.
+/// Within this time a living other end has read what lay there.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(3);
 /// Length of a padding frame; the longest that small agents read in one piece.
 pub(super) const PADDING_BYTES: usize = 1400;
@@ -24,18 +25,25 @@ pub(super) const PADDING_BYTES: usize = 1400;
 pub(super) struct BurstGuard {
     debt: u64,
     counted_from: Option<Instant>,
+    heard: Option<Instant>,
 }
 
 impl BurstGuard {
+    /// Notes that bytes came from the other end.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = Some(now);
+    }
+
     /// Notes a frame of `bytes` on the wire; true when a padding frame has to
     /// follow before the next one.
     pub(super) fn note(&mut self, now: Instant, bytes: usize) -> bool {
         let from = *self.counted_from.get_or_insert(now);
-        let passed = now.saturating_duration_since(from);
+        let until = self.heard.unwrap_or(from);
+        let passed = until.saturating_duration_since(from);
         let forgiven = passed.as_millis() * u128::from(LARGEST_DEBT) / FORGIVEN_AFTER.as_millis();
         if forgiven > 0 {
             self.debt = self.debt.saturating_sub(forgiven.try_into().unwrap_or(u64::MAX));
-            self.counted_from = Some(now);
+            self.counted_from = Some(until);
         }
         self.debt = (self.debt + CHARGE_BYTES).saturating_sub(bytes as u64);
         self.debt + CHARGE_BYTES > LARGEST_DEBT
@@ -79,12 +87,32 @@ mod tests {
     }
 
     #[test]
-    fn slow_typing_is_never_padded() {
+    fn slow_typing_is_never_padded_while_the_other_end_is_heard() {
         let mut now = Instant::now();
         let mut guard = BurstGuard::default();
-        for _ in 0..10_000 {
+        for frame in 0..10_000 {
             assert!(!guard.note(now, 16));
             now += Duration::from_millis(100);
+            if frame % 40 == 0 {
+                guard.heard(now);
+            }
         }
+    }
+
+    #[test]
+    fn what_piles_up_on_a_hanging_link_is_padded() {
+        let mut now = Instant::now();
+        let mut guard = BurstGuard::default();
+        guard.heard(now);
+        let mut sent = Vec::new();
+        for _ in 0..1000 {
+            sent.push(16);
+            if guard.note(now, 16) {
+                sent.push(PADDING_BYTES);
+                guard.note(now, PADDING_BYTES);
+            }
+            now += Duration::from_millis(100);
+        }
+        assert!(most_frames_in_a_read(&sent) < 150);
     }
 }

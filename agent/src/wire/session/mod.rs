@@ -141,6 +141,9 @@ impl Session {
         now: Instant,
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'s>>, WireError> {
+        if !input.is_empty() {
+            self.burst.heard(now);
+        }
         let Some(piece) = self.decoder.next(input)? else { return Ok(None) };
         let event = match piece {
             Piece::End => {
