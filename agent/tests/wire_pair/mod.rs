@@ -381,6 +381,9 @@ impl Driver {
         let flow = self.streams.get_mut(&stream).expect("a known stream");
         let bytes = (flow.received - flow.delivered).min(bytes as u64);
         flow.delivered += bytes;
+        if bytes > 0 {
+            flow.active = now;
+        }
         self.session.delivered(stream, bytes as usize);
         self.write_control(now);
         bytes > 0

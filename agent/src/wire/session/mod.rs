@@ -329,6 +329,7 @@ impl Session {
     pub fn delivered(&mut self, stream: u32, bytes: usize) {
         let Some(known) = self.streams.get_mut(&stream) else { return };
         known.receipts.delivered(bytes as u64);
+        known.has_delivered |= bytes > 0;
         if known.owes_receipt() {
             self.enqueue(stream);
         }
@@ -421,11 +422,10 @@ impl Session {
             return None;
         }
         let mut half_closed =
-            self.streams.iter().filter(|(_, known)| known.is_half_closed()).peekable();
+            self.streams.iter_mut().filter(|(_, known)| known.is_half_closed()).peekable();
         let some_are = half_closed.peek().is_some();
         let expired = half_closed
-            .find(|(_, known)| now.saturating_duration_since(known.active) >= HALF_CLOSED_LIMIT)
-            .map(|(&stream, _)| stream);
+            .find_map(|(&stream, known)| known.is_idle(now, HALF_CLOSED_LIMIT).then_some(stream));
         match expired {
             Some(stream) => self.close(now, stream, Eof::BOTH),
             None => self.next_check = some_are.then(|| now + HALF_CLOSED_CHECK),

@@ -1,7 +1,7 @@
 //! One stream of a tunnel: which of its two directions are over, what the
 //! other end has to be told, and how much may be under way.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::wire::flow::{Receipts, SendWindow};
 use crate::wire::headers::Eof;
@@ -21,6 +21,8 @@ pub(super) struct Stream {
     pub(super) is_queued: bool,
     /// The last time that data went either way.
     pub(super) active: Instant,
+    /// Whether our socket has taken data since that was looked at.
+    pub(super) has_delivered: bool,
 }
 
 impl Stream {
@@ -33,6 +35,7 @@ impl Stream {
             told: Eof::default(),
             is_queued: false,
             active: now,
+            has_delivered: false,
         }
     }
 
@@ -83,6 +86,15 @@ impl Stream {
         let incoming = self.received.read || self.told.write;
         let outgoing = self.received.write || self.told.read;
         incoming && outgoing
+    }
+
+    /// Whether nothing has moved for this long, be it in the tunnel or into
+    /// our socket.
+    pub(super) fn is_idle(&mut self, now: Instant, limit: Duration) -> bool {
+        if std::mem::take(&mut self.has_delivered) {
+            self.active = now;
+        }
+        now.saturating_duration_since(self.active) >= limit
     }
 
     /// Whether one direction only is over.

@@ -246,6 +246,22 @@ fn half_closed_streams_expire_and_open_ones_never() {
 }
 
 #[test]
+fn a_half_closed_stream_that_a_slow_socket_still_takes_from_does_not_expire() {
+    let mut now = Instant::now();
+    let mut agent = session(Role::Agent, 5);
+    let upload = frame(&format!("SID: 5\r\n{GET}"), &"x".repeat(1000));
+    feed(&mut agent, now, &upload).expect("valid");
+    feed(&mut agent, now, &frame("SID: 5\r\nEOF: 1R\r\n", "Bye!")).expect("valid");
+    for _ in 0..10 {
+        now += HALF_CLOSED_LIMIT - HALF_CLOSED_CHECK;
+        agent.delivered(5, 100);
+        assert_eq!(agent.expired_stream(now), None);
+    }
+    now += HALF_CLOSED_LIMIT;
+    assert_eq!(agent.expired_stream(now), Some(5));
+}
+
+#[test]
 fn a_peer_that_restarts_compression_is_sent_plain_frames_from_then_on() {
     let now = Instant::now();
     let settings = SessionSettings {
