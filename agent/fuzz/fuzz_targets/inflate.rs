@@ -93,7 +93,7 @@ fn friendly(script: &mut Script<'_>) {
     let mut bodies = Vec::new();
     while !script.is_over() {
         let (control, length) = (script.byte(), script.number());
-        let repeats = if control & 0x80 == 0 { 1 } else { 1 + dice.below(400) };
+        let repeats = if control & 0x80 == 0 { 1 } else { 1 + dice.below(40) };
         let body = script.bytes(length % 1024).repeat(repeats);
         let payload = [b"SID: 7\r\n\r\n", &body[..]].concat();
         if payload.len() > MAX_INFLATED_BYTES {
