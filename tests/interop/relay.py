@@ -1,0 +1,159 @@
+"""The real relay: Debian's pagekite as a front-end, plain or behind TLS, and
+a proxy that stands between agent and relay and counts."""
+
+import socket
+import threading
+import time
+
+from harness import Process, accepts, free_port, needs, wait_until
+
+# The domain below which every kite flies with this secret.
+DOMAIN = "kite.test"
+SECRET = "s3cret0fTheTests"
+# The name on the relay's own certificate.
+RELAY_NAME = "relay.test"
+# Seconds until a started agent has to have its kites in the air. Debian's
+# front-end lets each new connection wait up to 1.1 s and has two of them.
+FLYING_SECONDS = 20
+
+
+class DebianRelay:
+    """`pagekite --isfrontend`. It knows the kites NAME.kite.test and those in
+    `kites`, each a pair of domain and secret."""
+
+    def __init__(self, directory, kites=(), certificate=None, port=None):
+        self.host, self.port = "127.0.0.1", port or free_port()
+        command = [
+            needs("pagekite"), "--clean", "--nullui", "--noloop", "--isfrontend",
+            f"--host={self.host}", f"--ports={self.port}", "--rawports=virtual", "--logfile=stdio",
+        ]
+        command += ["--nossl"] if certificate is None else [f"--tls_endpoint={RELAY_NAME}:{certificate.both}"]
+        command += [f"--domain=*:{domain}:{secret}" for domain, secret in [(f"*.{DOMAIN}", SECRET), *kites]]
+        self.process = Process("relay", command, directory / "relay.log", cwd=directory)
+
+    def start(self):
+        self.process.start()
+        wait_until(lambda: accepts(self.port) or not self.process.runs(), 15, "the relay does not listen")
+        if not self.process.runs():
+            raise AssertionError("the relay ended: " + self.process.log()[-500:])
+
+    def stop(self):
+        return self.process.stop()
+
+    def flies(self, name, port=80):
+        """Whether the relay would send a visitor to this kite. Ports 80 and
+        443 ask for http and https kites and touch no agent (protocol.md 11);
+        any other port opens and closes a stream of a raw kite."""
+        request = f"CONNECT {name}:{port} HTTP/1.1\r\n\r\n".encode()
+        try:
+            with socket.create_connection((self.host, self.port), timeout=10) as asked:
+                asked.sendall(request)
+                return asked.recv(64).split(b" ")[1:2] == [b"200"]
+        except OSError:
+            return False
+
+    def wait_for(self, *names, port=80, seconds=FLYING_SECONDS):
+        """Waits until all these kites fly."""
+        for name in names:
+            wait_until(lambda: self.flies(name, port), seconds, f"{name} (port {port}) does not fly")
+
+    def wait_without(self, name, port=80, seconds=FLYING_SECONDS):
+        """Waits until the relay has noticed that a kite is gone."""
+        wait_until(lambda: not self.flies(name, port), seconds, f"{name} still flies")
+
+
+class Proxy:
+    """Passes connections on to a port, counts them, keeps their first bytes
+    and can cut them or refuse new ones."""
+
+    KEPT_BYTES = 4096
+
+    def __init__(self, target_port, target_host="127.0.0.1", accepts_first=None):
+        self.target = (target_host, target_port)
+        self.host, self.port = "127.0.0.1", free_port()
+        # Given the first bytes of a connection, whether it may go on.
+        self.accepts_first = accepts_first
+        self.connections = []
+        self._listener = None
+        self._lock = threading.Lock()
+
+    def start(self):
+        self._listener = socket.create_server((self.host, self.port), backlog=256)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop(self):
+        _shut(self._listener)
+        self._listener.close()
+        self.cut()
+
+    def count(self):
+        """Connections since the start."""
+        return len(self.connections)
+
+    def open(self):
+        """Connections that are still up."""
+        with self._lock:
+            return [connection for connection in self.connections if connection["open"]]
+
+    def tunnels(self):
+        """Connections on which a handshake was begun (plain relays only)."""
+        return [one for one in self.connections if b"CONNECT PageKite:" in one["first"]]
+
+    def cut(self):
+        """Ends every open connection at once."""
+        for connection in self.open():
+            for end in connection["ends"]:
+                _shut(end)
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+
+    def _serve(self, near):
+        record = {"first": b"", "open": True, "ends": [near], "at": time.monotonic()}
+        with self._lock:
+            self.connections.append(record)
+        try:
+            beginning = b""
+            if self.accepts_first is not None:
+                beginning = near.recv(self.KEPT_BYTES)
+                record["first"] = beginning
+                if not self.accepts_first(beginning):
+                    return
+            far = socket.create_connection(self.target, timeout=10)
+            far.settimeout(None)
+            record["ends"].append(far)
+            far.sendall(beginning)
+            back = threading.Thread(target=_copy, args=(far, near), daemon=True)
+            back.start()
+            _copy(near, far, record)
+            back.join()
+        except OSError:
+            pass
+        finally:
+            record["open"] = False
+            for end in record["ends"]:
+                end.close()
+
+
+def _copy(source, sink, record=None):
+    try:
+        while data := source.recv(65536):
+            if record is not None and len(record["first"]) < Proxy.KEPT_BYTES:
+                record["first"] += data[: Proxy.KEPT_BYTES]
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        _shut(source)
+        _shut(sink)
+
+
+def _shut(end):
+    try:
+        end.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
