@@ -25,6 +25,7 @@ TOOLS = ROOT / "target" / "venv" / "bin"
 FIRST_PORT, LAST_PORT = 20000, 31999
 # Lines of each log that a failed test shows.
 SHOWN_LOG_LINES = 40
+SHOWN_LOG_WIDTH = 300
 # Seconds that a process has between SIGTERM and SIGKILL.
 STOP_SECONDS = 5
 
@@ -231,5 +232,7 @@ class Case(unittest.TestCase):
                 continue
             state = "runs" if process.runs() else "does not run"
             shown.append(f"--- {process.name} {state}: {' '.join(process.command)}")
-            shown += process.log().splitlines()[-SHOWN_LOG_LINES:]
+            # Indented lines are the insides of other people's programs.
+            told = [line[:SHOWN_LOG_WIDTH] for line in process.log().splitlines() if not line.startswith(" ")]
+            shown += told[-SHOWN_LOG_LINES:]
         return "\n".join(shown)

@@ -68,11 +68,12 @@ class Proxy:
 
     KEPT_BYTES = 4096
 
-    def __init__(self, target_port, target_host="127.0.0.1", accepts_first=None):
-        self.target = (target_host, target_port)
+    def __init__(self, target_port, refuse=None):
+        self.target = ("127.0.0.1", target_port)
         self.host, self.port = "127.0.0.1", free_port()
-        # Given the first bytes of a connection, whether it may go on.
-        self.accepts_first = accepts_first
+        # Given the first bytes of a connection, the answer to those that may
+        # not go on, and None for those that may.
+        self.refuse = refuse
         self.connections = []
         self._listener = None
         self._lock = threading.Lock()
@@ -119,10 +120,12 @@ class Proxy:
             self.connections.append(record)
         try:
             beginning = b""
-            if self.accepts_first is not None:
+            if self.refuse is not None:
                 beginning = near.recv(self.KEPT_BYTES)
                 record["first"] = beginning
-                if not self.accepts_first(beginning):
+                answer = self.refuse(beginning)
+                if answer is not None:
+                    near.sendall(answer)
                     return
             far = socket.create_connection(self.target, timeout=10)
             far.settimeout(None)

@@ -185,9 +185,9 @@ class _Reader:
 class RawService:
     """A TCP service whose conversation is a function of the connection."""
 
-    def __init__(self, talk):
+    def __init__(self, talk, port=None):
         self.talk = talk
-        self.host, self.port = "127.0.0.1", free_port()
+        self.host, self.port = "127.0.0.1", port or free_port()
         # What the conversations returned, in the order of their end.
         self.results = []
         self._listener = None

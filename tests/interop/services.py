@@ -96,6 +96,40 @@ class Nginx(_Daemon):
         """
 
 
+class NginxStream(_Daemon):
+    """Ends TLS before a plain relay, as load balancers do, and takes nothing
+    but TLS. `ports` leads from a server name to a port behind; any other name
+    leads nowhere."""
+
+    MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+
+    def __init__(self, directory, certificate, ports):
+        self.directory = Path(directory) / "endpoint"
+        self.directory.mkdir()
+        self.host, self.port = "localhost", free_port()
+        if not self.MODULE.exists():
+            raise AssertionError(f"{self.MODULE} is missing: run tests/install")
+        names = " ".join(f"{name} 127.0.0.1:{port};" for name, port in ports.items())
+        config = self.directory / "nginx.conf"
+        config.write_text(f"""
+            load_module {self.MODULE};
+            daemon off; worker_processes 1; pid {self.directory}/pid; error_log stderr info;
+            events {{ worker_connections 256; }}
+            stream {{
+                map $ssl_server_name $behind {{ {names} default 127.0.0.1:1; }}
+                server {{
+                    listen 127.0.0.1:{self.port} ssl;
+                    ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key};
+                    proxy_pass $behind;
+                }}
+            }}
+        """)
+        self.process = Process(
+            "nginx (TLS endpoint)", [needs("nginx"), "-c", config, "-p", self.directory, "-e", "stderr"],
+            self.directory / "log",
+        )
+
+
 class Sshd(_Daemon):
     """OpenSSH with host and user keys of its own; logs in whoever runs it."""
 
@@ -176,7 +210,7 @@ class Vnc(_Daemon):
         cells = ", ".join(f"0x{noise.randrange(256):02x}" for _ in range(self.WIDTH * self.HEIGHT // 8))
         picture.write_text(
             f"#define noise_width {self.WIDTH}\n#define noise_height {self.HEIGHT}\n"
-            f"static unsigned char noise_bits[] = {{ {cells} }};\n"
+            f"static unsigned char noise_bits[] = {{\n{cells} }};\n"
         )
         subprocess.run(
             [needs("xsetroot"), "-display", self.display, "-bitmap", picture, "-fg", "gold", "-bg", "navy"],

@@ -2,6 +2,7 @@
 that speaks through HTTP CONNECT, TLS or WebSockets."""
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import os
@@ -99,11 +100,11 @@ def connect(relay, name, port):
 
 
 def tls_to(relay, name, roots):
-    """A TLS connection whose server name picks the kite; checks the
-    certificate against `roots`."""
+    """TLS with the service of an https kite; checks its certificate against
+    `roots`. The way is that of a browser behind a proxy: Debian's front-end
+    dies of a TLS connection that does not begin with CONNECT."""
     context = ssl.create_default_context(cafile=roots)
-    way = socket.create_connection((relay.host, relay.port), timeout=PATIENCE_SECONDS)
-    return context.wrap_socket(way, server_hostname=name)
+    return context.wrap_socket(connect(relay, name, 443), server_hostname=name)
 
 
 def read_all(way):
@@ -151,12 +152,18 @@ class Forwarder:
             threading.Thread(target=self._serve, args=(near,), daemon=True).start()
 
     def _serve(self, near):
-        with near, connect(self.relay, self.name, self.kite_port) as far:
-            far.settimeout(None)
-            back = threading.Thread(target=_copy, args=(far, near), daemon=True)
-            back.start()
-            _copy(near, far)
-            back.join()
+        carry(near, connect(self.relay, self.name, self.kite_port))
+
+
+def carry(near, far):
+    """Copies between two connections, both ways, until both have ended."""
+    with near, far:
+        near.settimeout(None)
+        far.settimeout(None)
+        back = threading.Thread(target=_copy, args=(far, near), daemon=True)
+        back.start()
+        _copy(near, far)
+        back.join()
 
 
 def _copy(source, sink):
@@ -165,7 +172,10 @@ def _copy(source, sink):
             sink.sendall(part)
         sink.shutdown(socket.SHUT_WR)
     except OSError:
-        pass
+        # The other direction is not to wait for an end that is gone.
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
 
 class WebSocket:
