@@ -37,7 +37,10 @@ def _kitelet(rc):
 
 def _debian(rc):
     option = "--optdir" if rc.is_dir() else "--optfile"
-    return [needs("pagekite"), "--clean", "--nullui", "--noloop", "--logfile=stdio", f"{option}={rc}"]
+    # Its own front-end drops the tunnel at the first PING (protocol.md 18), and
+    # it throws dice for PINGs, more seldom with a long keepalive.
+    quiet = "--keepalive=100000"
+    return [needs("pagekite"), "--clean", "--nullui", "--noloop", "--logfile=stdio", quiet, f"{option}={rc}"]
 
 
 COMMANDS = {"kitelet": _kitelet, "debian": _debian}

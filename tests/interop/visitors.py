@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 
 from harness import free_port
 
@@ -67,12 +68,16 @@ def get(relay, name, path="/", **request):
         return browser.get(path, **request)
 
 
-def download(relay, name, path):
-    """Reads a large answer without keeping it: status, bytes, SHA-256."""
+def download(relay, name, path, seconds=180):
+    """Reads a large answer without keeping it: status, bytes, SHA-256. Gives
+    up after `seconds`."""
+    deadline = time.monotonic() + seconds
     with Browser(relay, name) as browser:
         response = browser.ask(path)
         digest, size = hashlib.sha256(), 0
-        while part := response.read(CHUNK_BYTES):
+        while part := response.read1(CHUNK_BYTES):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"only {size} bytes of {path} in {seconds} s")
             digest.update(part)
             size += len(part)
         return response.status, size, digest.hexdigest()
