@@ -2,25 +2,54 @@
 //!
 //! The receiving end says from time to time how many kilobytes it has passed
 //! on to its own socket (`SKB`); the sending end stops reading its socket when
-//! more than a window of bytes is not yet covered by that. The window follows
-//! the visitor: it starts at what small relays are known to take and doubles
-//! as long as whole windows pass within a second, so that about a second of
-//! data waits at the relay, be the visitor on a fibre or on a modem.
+//! more than a window of bytes is not yet covered by that.
+//!
+//! What is under way to a visitor who does not read lies in the relay's
+//! memory, and the reference slows everybody down once it holds a megabyte for
+//! all its visitors. So a stream begins with the reference's own small window;
+//! as long as data is confirmed quickly and the window is what limits it, the
+//! window doubles, out of a pool that all streams of the tunnel share; when
+//! the confirmations become slow, what it got goes back.
 
 use std::time::{Duration, Instant};
 
-/// Window of a new stream, in bytes. libpagekite has used it for years.
-pub const FIRST_WINDOW_BYTES: u64 = 128 * 1024;
-/// Largest window, in bytes: 100 MB/s at a round trip of 10 ms.
-pub const LARGEST_WINDOW_BYTES: u64 = 1024 * 1024;
+/// Window of a new stream, in bytes: three full frames, as the reference has
+/// it.
+pub const FIRST_WINDOW_BYTES: u64 = 48 * 1024;
+/// What the windows of all streams of a tunnel may have beyond their first, in
+/// bytes. Half of what the reference's relay holds before it slows down; good
+/// for 5 MB/s at a round trip of 100 ms.
+pub const WINDOW_POOL_BYTES: u64 = 512 * 1024;
+/// Largest window of one stream, in bytes.
+pub const LARGEST_WINDOW_BYTES: u64 = FIRST_WINDOW_BYTES + WINDOW_POOL_BYTES;
 /// Room below this waits for more. Far below the window, so that what is under
 /// way always brings more.
 const SMALLEST_ROOM_BYTES: u64 = 4 * 1024;
-/// A window that passes within this time is too small.
-const FAST_WINDOW: Duration = Duration::from_secs(1);
+/// Data that is confirmed within this time does not lie about, and neither
+/// does data that takes up to twice the quickest confirmation so far: on some
+/// mobile links that alone is seconds.
+const QUICK: Duration = Duration::from_secs(1);
 /// Bytes that are passed on before the sender is told again. The reference
 /// stops at 47 KB, so half a window is left on the way.
 pub const REPORT_BYTES: u64 = 16 * 1024;
+
+/// What the windows of one tunnel share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WindowPool {
+    left: u64,
+    quickest: Duration,
+}
+
+impl WindowPool {
+    pub(super) fn new() -> Self {
+        Self { left: WINDOW_POOL_BYTES, quickest: Duration::MAX }
+    }
+
+    fn is_quick(&mut self, latency: Duration) -> bool {
+        self.quickest = self.quickest.min(latency);
+        latency <= QUICK.max(self.quickest.saturating_mul(2))
+    }
+}
 
 /// The sender's account of one stream.
 #[derive(Clone, Copy, Debug)]
@@ -28,52 +57,84 @@ pub(super) struct SendWindow {
     sent: u64,
     delivered: u64,
     window: u64,
-    /// When the measured window began, and the byte it ends with.
-    measured: Option<(Instant, u64)>,
+    /// When a byte was sent, and which, until it is confirmed.
+    watched: Option<(Instant, u64)>,
+    /// The window was full since then.
+    was_full: bool,
+    /// What the window has of the pool goes back as soon as it can.
+    is_shrinking: bool,
 }
 
 impl SendWindow {
     /// A new stream.
     pub(super) fn new() -> Self {
-        Self { sent: 0, delivered: 0, window: FIRST_WINDOW_BYTES, measured: None }
+        Self {
+            sent: 0,
+            delivered: 0,
+            window: FIRST_WINDOW_BYTES,
+            watched: None,
+            was_full: false,
+            is_shrinking: false,
+        }
     }
 
     /// Bytes that may be sent now. A sliver of the window counts as nothing:
     /// it would go in a tiny frame, and more is on its way back.
     pub(super) fn room(&self) -> u64 {
-        let room = self.window.saturating_sub(self.sent - self.delivered);
+        let room = self.window.saturating_sub(self.under_way());
         if room < SMALLEST_ROOM_BYTES { 0 } else { room }
     }
 
     /// Notes that `bytes` were sent.
     pub(super) fn sent(&mut self, now: Instant, bytes: u64) {
         self.sent += bytes;
-        if self.measured.is_none() {
-            self.measured = Some((now, self.sent - bytes + self.window));
+        self.was_full |= self.room() == 0;
+        // What is reported is rounded down to a kilobyte.
+        let byte = self.sent / 1024 * 1024;
+        if self.watched.is_none() && byte > self.delivered {
+            self.watched = Some((now, byte));
         }
     }
 
     /// Takes the other end's word for what it has passed on, in kilobytes;
     /// lies are cut to what was sent.
-    pub(super) fn delivered(&mut self, now: Instant, kilobytes: u64) {
-        // What is reported is rounded down, so the last part of a kilobyte is
-        // never confirmed; the window is large enough for that.
+    pub(super) fn delivered(&mut self, now: Instant, kilobytes: u64, pool: &mut WindowPool) {
         let delivered = kilobytes.saturating_mul(1024).min(self.sent);
         self.delivered = self.delivered.max(delivered);
-        if let Some((start, end)) = self.measured {
-            if self.delivered >= end {
-                if now.saturating_duration_since(start) < FAST_WINDOW {
-                    self.window = (self.window * 2).min(LARGEST_WINDOW_BYTES);
-                }
-                self.measured = None;
+        if let Some((since, byte)) = self.watched {
+            if self.delivered >= byte {
+                self.watched = None;
+                self.judge(now.saturating_duration_since(since), pool);
             }
         }
+        if self.is_shrinking {
+            let window = self.window.min(self.under_way().max(FIRST_WINDOW_BYTES));
+            pool.left += self.window - window;
+            self.window = window;
+            self.is_shrinking = window > FIRST_WINDOW_BYTES;
+        }
     }
-}
 
-impl Default for SendWindow {
-    fn default() -> Self {
-        Self::new()
+    /// Gives back what the window has of the pool; the stream is over.
+    pub(super) fn release(&mut self, pool: &mut WindowPool) {
+        pool.left += self.window - FIRST_WINDOW_BYTES;
+        self.window = FIRST_WINDOW_BYTES;
+    }
+
+    fn judge(&mut self, latency: Duration, pool: &mut WindowPool) {
+        let was_full = std::mem::take(&mut self.was_full);
+        if !pool.is_quick(latency) {
+            self.is_shrinking = true;
+        } else if was_full {
+            self.is_shrinking = false;
+            let growth = self.window.min(pool.left);
+            self.window += growth;
+            pool.left -= growth;
+        }
+    }
+
+    fn under_way(&self) -> u64 {
+        self.sent - self.delivered
     }
 }
 
@@ -112,49 +173,70 @@ mod tests {
     #[test]
     fn a_sender_stops_at_the_window_and_goes_on_with_the_receipts() {
         let now = Instant::now();
-        let mut window = SendWindow::new();
+        let (mut window, mut pool) = (SendWindow::new(), WindowPool::new());
         window.sent(now, FIRST_WINDOW_BYTES);
         assert_eq!(window.room(), 0);
-        window.delivered(now + Duration::from_secs(5), 16);
+        window.delivered(now + Duration::from_secs(5), 16, &mut pool);
         assert_eq!(window.room(), 16 * 1024);
     }
 
-    #[test]
-    fn a_fast_visitor_gets_a_larger_window_up_to_the_bound() {
+    /// Sends whatever there is room for, each time confirmed after `latency`.
+    fn run(window: &mut SendWindow, pool: &mut WindowPool, rounds: u32, latency: Duration) {
         let mut now = Instant::now();
-        let mut window = SendWindow::new();
-        let mut total = 0;
-        for _ in 0..20 {
-            let room = window.room();
-            window.sent(now, room);
-            total += room;
-            now += Duration::from_millis(100);
-            window.delivered(now, total / 1024);
+        for _ in 0..rounds {
+            window.sent(now, window.room());
+            now += latency;
+            window.delivered(now, window.sent / 1024, pool);
         }
+    }
+
+    #[test]
+    fn a_quick_visitor_gets_a_larger_window_as_far_as_the_pool_goes() {
+        let (mut first, mut second) = (SendWindow::new(), SendWindow::new());
+        let mut pool = WindowPool::new();
+        run(&mut first, &mut pool, 20, Duration::from_millis(100));
+        assert_eq!(first.room(), LARGEST_WINDOW_BYTES);
+        run(&mut second, &mut pool, 20, Duration::from_millis(100));
+        assert_eq!(second.room(), FIRST_WINDOW_BYTES);
+        first.release(&mut pool);
+        run(&mut second, &mut pool, 20, Duration::from_millis(100));
+        assert_eq!(second.room(), LARGEST_WINDOW_BYTES);
+    }
+
+    #[test]
+    fn a_visitor_who_becomes_slow_gives_back_what_it_got() {
+        let (mut window, mut pool) = (SendWindow::new(), WindowPool::new());
+        run(&mut window, &mut pool, 20, Duration::from_millis(10));
+        run(&mut window, &mut pool, 3, Duration::from_secs(10));
+        assert_eq!(window.room(), FIRST_WINDOW_BYTES);
+        assert_eq!(pool.left, WINDOW_POOL_BYTES);
+    }
+
+    #[test]
+    fn a_slow_link_is_no_slow_visitor() {
+        let (mut window, mut pool) = (SendWindow::new(), WindowPool::new());
+        run(&mut window, &mut pool, 20, Duration::from_secs(3));
         assert_eq!(window.room(), LARGEST_WINDOW_BYTES);
     }
 
     #[test]
-    fn a_slow_visitor_keeps_the_first_window() {
+    fn a_service_with_little_to_say_needs_no_window() {
+        let (mut window, mut pool) = (SendWindow::new(), WindowPool::new());
         let mut now = Instant::now();
-        let mut window = SendWindow::new();
-        let mut total = 0;
-        for _ in 0..20 {
-            let room = window.room();
-            window.sent(now, room);
-            total += room;
-            now += Duration::from_secs(10);
-            window.delivered(now, total / 1024);
+        for _ in 0..100 {
+            window.sent(now, 100);
+            now += Duration::from_millis(10);
+            window.delivered(now, window.sent / 1024, &mut pool);
         }
-        assert_eq!(window.room(), FIRST_WINDOW_BYTES);
+        assert_eq!(pool.left, WINDOW_POOL_BYTES);
     }
 
     #[test]
     fn a_relay_that_confirms_more_than_was_sent_gains_nothing() {
         let now = Instant::now();
-        let mut window = SendWindow::new();
+        let (mut window, mut pool) = (SendWindow::new(), WindowPool::new());
         window.sent(now, 1000);
-        window.delivered(now, u64::MAX);
+        window.delivered(now, u64::MAX, &mut pool);
         assert_eq!(window.room(), FIRST_WINDOW_BYTES);
         window.sent(now, FIRST_WINDOW_BYTES);
         assert_eq!(window.room(), 0);

@@ -29,6 +29,7 @@ use super::decode::{Decoder, Piece};
 use super::deflate::{Deflater, SHORTEST_COMPRESSED_BYTES};
 use super::encode;
 use super::error::WireError;
+use super::flow::WindowPool;
 use super::headers::{Eof, Headers};
 use super::request::TunnelRequest;
 pub use event::{Event, Open};
@@ -83,6 +84,7 @@ pub struct Session {
     /// Where the body of the current frame goes.
     body_of: Option<u32>,
     streams: BTreeMap<u32, Stream>,
+    pool: WindowPool,
     /// Streams with something to tell, each at most once.
     queue: VecDeque<u32>,
     refusals: VecDeque<u32>,
@@ -116,6 +118,7 @@ impl Session {
             decoder: Decoder::new(settings.max_header_bytes),
             body_of: None,
             streams: BTreeMap::new(),
+            pool: WindowPool::new(),
             queue: VecDeque::new(),
             refusals: VecDeque::new(),
             payloads: VecDeque::new(),
@@ -179,6 +182,7 @@ impl Session {
                     return Self::control_event(
                         self.settings.role,
                         &mut self.streams,
+                        &mut self.pool,
                         now,
                         &headers,
                         block,
@@ -198,6 +202,7 @@ impl Session {
                             // opens and closes would grow without bound.
                             self.queue.retain(|&queued| queued != stream);
                         }
+                        known.window.release(&mut self.pool);
                         self.streams.remove(&stream);
                     } else if known.is_half_closed() {
                         self.next_check.get_or_insert(now + HALF_CLOSED_CHECK);
@@ -240,13 +245,14 @@ impl Session {
     fn control_event<'a>(
         role: Role,
         streams: &mut BTreeMap<u32, Stream>,
+        pool: &mut WindowPool,
         now: Instant,
         headers: &Headers<'a>,
         block: &'a [u8],
     ) -> Result<Event<'a>, WireError> {
         if let (Some(stream), Some(kilobytes)) = (headers.stream, headers.delivered_kilobytes) {
             let Some(known) = streams.get_mut(&stream) else { return Ok(Event::Progress) };
-            known.window.delivered(now, kilobytes);
+            known.window.delivered(now, kilobytes, pool);
             return Ok(Event::Room { stream });
         }
         if headers.has_kite_lines {
@@ -451,6 +457,7 @@ impl Session {
             known.told(eof);
         }
         if known.is_over() {
+            known.window.release(&mut self.pool);
             self.streams.remove(&stream);
         } else if known.owes_receipt() || known.untold().is_some() {
             self.enqueue(stream);
