@@ -217,9 +217,12 @@ impl Stream {
         *service = Some(Rc::clone(&kite));
         self.connect(tunnel, kite, Rc::clone(&socket));
         let to_tunnel = self.move_to_tunnel(tunnel, &socket);
-        let to_service = self.move_to_service(tunnel, &socket);
-        let (outcome, ()) = future::zip(to_tunnel, to_service).await;
-        outcome
+        let to_service = async {
+            self.move_to_service(tunnel, &socket).await;
+            Ok(())
+        };
+        // A service whose connection broke takes nothing more either.
+        future::try_zip(to_tunnel, to_service).await.map(drop)
     }
 
     /// Finds and dials the service; the next one when it is down and there is
