@@ -116,6 +116,26 @@ fn a_mixed_answer_keeps_the_tunnel() {
     assert_serves(&mut tunnel, 5);
 }
 
+/// A relay that sends something else first, such as its message of the day,
+/// must not get the answer to its challenge twice: it would take the second
+/// one for a duplicate and close the tunnel.
+#[test]
+fn a_challenge_is_answered_once() {
+    let relay = FakeRelay::new();
+    let _agent = Agent::with_raw(&relay, Service::echo().port());
+    let (mut tunnel, request) = relay.accept_request();
+    tunnel.send(&Reply::default().each(&request, challenge).encode());
+    let answer = tunnel.next_kite_request();
+    tunnel.frame("NOOP: 1\r\nX-PageKite-Misc: motd=hello\r\n", b"!");
+    for text in ["1", "2"] {
+        tunnel.frame(&format!("NOOP: 1\r\nPING: {text}\r\n"), b"!");
+        let frame = tunnel.next_frame().expect("a frame");
+        assert_eq!(frame.get("PONG"), Some(text), "{frame:?}");
+    }
+    tunnel.send(&noop(&Reply::default().all(&answer, &Verdict::Flying)));
+    assert_serves(&mut tunnel, 5);
+}
+
 /// What is told about refusals, how it comes, and that nobody is hammered.
 fn refused_in_words(verdict: &Verdict, in_frame: bool, words: &str) {
     let relay = FakeRelay::new();

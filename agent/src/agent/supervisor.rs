@@ -21,7 +21,7 @@ use crate::config::{RelaySettings, Security, Settings};
 use crate::net::{Connection, Connector, OpenError};
 use crate::wire::{
     Answer, HeadReader, KiteState, MAX_ANSWER_BYTES, Registration, Role, Session, SessionSettings,
-    Step, WireError,
+    Step, Verdict, WireError,
 };
 
 /// Time that a relay has to answer the head of the handshake. The reference
@@ -201,6 +201,8 @@ impl Supervisor {
                         log_kites(&self.relay, &registration);
                     }
                     Step::Fly => {}
+                    // Once: a relay takes a second answer for a duplicate.
+                    Step::AnswerHere if !has_challenge(&answer) => {}
                     Step::AnswerHere => {
                         session.send_payload(registration.answer_payload(&mut fill_random));
                     }
@@ -313,6 +315,10 @@ async fn before<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, 
 /// of an agent's PING (`protocol.md` 18).
 fn may_be_pinged(answer: &Answer) -> bool {
     answer.protocols.iter().any(|protocol| protocol.eq_ignore_ascii_case("minecraft"))
+}
+
+fn has_challenge(answer: &Answer) -> bool {
+    answer.results.iter().any(|result| matches!(result.verdict, Verdict::Challenge(_)))
 }
 
 /// How long to stay away, now that no kite flies.
