@@ -179,6 +179,26 @@ fn endless_headers_cost_little() {
     bytes_on_a_tunnel("a frame with endless headers", &frame(&headers, b""));
 }
 
+/// A visitor's address and name are kept as long as the stream is.
+#[test]
+fn long_names_of_visitors_cost_little() {
+    let relay = FakeRelay::new();
+    let lines = format!("service_on = raw:unknown:127.0.0.1:{}:SECRET", Service::echo().port());
+    let mut agent = Agent::start(&relay, &lines);
+    let mut tunnel = relay.accept_flying();
+    tunnel.ping("there");
+    let before = agent.peak();
+    let long = "a".repeat(100_000);
+    let address = format!("RIP: {long}\r\n");
+    for stream in 0..100 {
+        let open = Open { protocol: "raw", host: &long, more: &address };
+        tunnel.open(stream, &open, b"hello");
+        tunnel.until("the echo", |tunnel| tunnel.visit(stream).data == b"hello");
+    }
+    let more = agent.peak() - before;
+    assert!(agent.is_alive() && more < MOST_MEMORY, "{more} kB");
+}
+
 #[test]
 fn compression_that_is_none() {
     let corrupt = "a frame with corrupt compression";

@@ -12,6 +12,11 @@ use super::routing::candidates;
 use crate::config::KiteSettings;
 use crate::wire::Open;
 
+/// Longest text that is kept of a visitor's address, protocol and host, in
+/// bytes: the longest DNS name has 253, and no other is longer. A relay could
+/// send 256 KB of each, for every stream.
+const MAX_TEXT_BYTES: usize = 253;
+
 /// The kites of this agent and what all visitors share.
 pub(super) struct Visitors {
     kites: Vec<Rc<KiteSettings>>,
@@ -59,10 +64,10 @@ impl Visitors {
 impl Request {
     pub(super) fn new(open: &Open<'_>) -> Self {
         Self {
-            protocol: open.protocol.to_owned(),
-            host: open.host.to_owned(),
+            protocol: beginning(open.protocol),
+            host: beginning(open.host),
             visitor: Visitor {
-                address: open.visitor_address.to_owned(),
+                address: beginning(open.visitor_address),
                 port: open.visitor_port,
                 tls: open.visitor_tls,
                 public_port: open.port,
@@ -83,6 +88,14 @@ impl Request {
         let seconds = lived.as_secs_f64();
         info!("{self} to {service}: {seconds:.1} s, {received} bytes in, {sent} bytes out{end}");
     }
+}
+
+fn beginning(text: &str) -> String {
+    let mut end = text.len().min(MAX_TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
 }
 
 impl std::fmt::Display for Request {
