@@ -105,6 +105,28 @@ fn both_directions_at_once_do_not_wait_for_each_other() {
     assert!(tunnel.read_to_end(5) == upload, "bytes were lost or swapped");
 }
 
+#[test]
+fn a_service_that_resets_ends_its_stream_only() {
+    let service = Service::new(|mut socket| {
+        let mut first = [0];
+        socket.read_exact(&mut first).expect("a byte");
+        socket.write_all(b"half an ans").expect("answer");
+        if first == *b"r" {
+            thread::sleep(Duration::from_millis(50));
+            set_socket_linger(&socket, Some(Duration::ZERO)).expect("linger");
+        }
+    });
+    let relay = FakeRelay::new();
+    let mut agent = Agent::with_raw(&relay, service.port());
+    let mut tunnel = relay.accept_flying();
+    tunnel.open(5, &Open::RAW, b"r");
+    tunnel.until("the end", |tunnel| tunnel.visit(5).is_over());
+    agent.wait_for_log("the service's connection broke");
+    tunnel.open(7, &Open::RAW, b"x");
+    assert_eq!(tunnel.read_to_end(7), b"half an ans");
+    assert!(agent.is_alive());
+}
+
 /// The visitor is told to stop sending.
 #[test]
 fn a_service_that_takes_no_more_says_so() {
