@@ -9,6 +9,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 mod agent;
+mod deflater;
 mod relay;
 mod service;
 mod tunnel;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 
 #[allow(unused_imports)]
 pub use agent::{Agent, SECRET};
+#[allow(unused_imports)]
+pub use deflater::Deflater;
 #[allow(unused_imports)]
 pub use relay::{FakeRelay, Reply};
 #[allow(unused_imports)]

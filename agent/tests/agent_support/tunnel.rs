@@ -22,6 +22,8 @@ pub struct Tunnel {
     pub pongs: Vec<String>,
     /// Whether what comes is confirmed by SKB.
     pub confirms: bool,
+    /// The stream that is never confirmed.
+    pub unconfirmed: Option<u32>,
 }
 
 /// What the agent sent on one stream.
@@ -102,6 +104,7 @@ impl Tunnel {
             frame_lengths: Vec::new(),
             pongs: Vec::new(),
             confirms: true,
+            unconfirmed: None,
         }
     }
 
@@ -269,7 +272,7 @@ impl Tunnel {
             assert!(!visit.eof_read, "data after the end of stream {stream}");
             visit.data.extend_from_slice(&frame.body);
             let kilobytes = visit.data.len() / 1024;
-            if self.confirms {
+            if self.confirms && self.unconfirmed != Some(stream) {
                 self.frame(&format!("NOOP: 1\r\nSID: {stream}\r\nSKB: {kilobytes}\r\n"), b"");
             }
         }
