@@ -30,9 +30,11 @@ use std::time::{Duration, Instant};
 
 use agent_support::{Agent, FakeRelay, Open, Service, Tunnel, pattern, wait_for};
 use kitelet::wire::{
-    Eof, Event, HEADER_ROOM, MAX_REQUEST_BYTES, Open as WireOpen, Role, Session, SessionSettings,
+    Eof, Event, FIRST_WINDOW_BYTES, HEADER_ROOM, LARGEST_WINDOW_BYTES, MAX_REQUEST_BYTES,
+    Open as WireOpen, Role, Session, SessionSettings,
 };
 
+const WINDOW: usize = FIRST_WINDOW_BYTES as usize;
 /// Names of headers that relays can read.
 const READABLE: [&str; 6] = ["SID", "EOF", "NOOP", "SKB", "PING", "PONG"];
 
@@ -130,18 +132,18 @@ fn a_relay_that_confirms_nothing_gets_a_window() {
     tunnel.confirms = false;
     tunnel.open(5, &Open::RAW, b"");
     let received = |tunnel: &Tunnel| tunnel.visit(5).data.len();
-    tunnel.until("half a window", |tunnel| received(tunnel) >= 64 * 1024);
+    tunnel.until("half a window", |tunnel| received(tunnel) >= WINDOW / 2);
     let count = settled(|| taken.load(Ordering::Relaxed));
     assert!(count < 16 << 20, "the service could send {count} bytes");
     tunnel.ping("after the window");
     let first = received(&tunnel);
-    assert!((64 * 1024..=128 * 1024).contains(&first), "{first} bytes without a receipt");
+    assert!((WINDOW / 2..=WINDOW).contains(&first), "{first} bytes without a receipt");
     tunnel.ping("and no more");
     assert_eq!(received(&tunnel), first);
 
     let kilobytes = first / 1024;
     tunnel.frame(&format!("NOOP: 1\r\nSID: 5\r\nSKB: {kilobytes}\r\n"), b"");
-    tunnel.until("more", |tunnel| received(tunnel) >= first + 64 * 1024);
+    tunnel.until("more", |tunnel| received(tunnel) >= first + WINDOW / 2);
     // One that goes back, one that lies, and one for a stream that is none.
     tunnel.frame("NOOP: 1\r\nSID: 5\r\nSKB: 0\r\n", b"");
     tunnel.frame("NOOP: 1\r\nSID: 5\r\nSKB: 18446744073709551615\r\n", b"");
@@ -149,7 +151,7 @@ fn a_relay_that_confirms_nothing_gets_a_window() {
     tunnel.ping("lies");
     tunnel.listen(Duration::from_millis(100));
     let outstanding = received(&tunnel) - first;
-    assert!(outstanding <= 2 << 20, "{outstanding} bytes for a lie");
+    assert!(outstanding <= 4 * LARGEST_WINDOW_BYTES as usize, "{outstanding} bytes for a lie");
     // The old word for the same.
     let kilobytes = received(&tunnel) / 1024;
     let before = received(&tunnel);

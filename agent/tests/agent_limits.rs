@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use agent_support::{Agent, FakeRelay, Open, Service, Tunnel, frame, pattern, wait_for};
 
+const WINDOW: usize = kitelet::wire::FIRST_WINDOW_BYTES as usize;
 /// What a hundred streams and the buffers of one tunnel may take beside what
 /// the settings allow, in kilobytes. A debug build's tasks are large.
 const SLACK: usize = 6 * 1024;
@@ -258,10 +259,10 @@ fn a_visitor_who_takes_nothing_stops_nobody_else() {
     let mut tunnel = relay.accept_flying();
     tunnel.unconfirmed = Some(5);
     tunnel.open(5, &Open::RAW, b"x");
-    tunnel.until("a window", |tunnel| tunnel.visit(5).data.len() >= 64 * 1024);
+    tunnel.until("a window", |tunnel| tunnel.visit(5).data.len() >= WINDOW / 2);
     for stream in 10..13 {
         tunnel.open(stream, &Open::RAW, b"x");
         assert!(tunnel.read_to_end(stream) == pattern(2 << 20));
     }
-    assert!(tunnel.visit(5).data.len() <= 128 * 1024);
+    assert!(tunnel.visit(5).data.len() <= WINDOW);
 }
