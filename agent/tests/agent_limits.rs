@@ -82,6 +82,29 @@ fn an_upload_that_nobody_takes_is_ended_when_the_buffers_are_full() {
     assert!(agent.is_alive());
 }
 
+/// The same from compressed frames, of which one read holds megabytes.
+#[test]
+fn a_compressed_upload_that_nobody_takes_costs_no_more() {
+    let relay = FakeRelay::new();
+    let mut agent = two_services(&relay, "buffers = 512", Service::deaf().port());
+    let mut tunnel = relay.accept_flying();
+    tunnel.open(5, &SLOW, b"");
+    tunnel.ping("there");
+    let before = agent.peak();
+    let payload = [b"SID: 5\r\n\r\n".to_vec(), vec![0; 1_000_000]].concat();
+    let mut deflater = agent_support::Deflater::new();
+    for _ in 0..64 {
+        let compressed = deflater.deflate(&payload);
+        tunnel.send(format!("{:x}Z{:x}\r\n", payload.len(), compressed.len()).as_bytes());
+        tunnel.send(&compressed);
+    }
+    tunnel.until("the end of the upload", |tunnel| tunnel.visit(5).is_over());
+    let more = agent.peak() - before;
+    assert!(more < 512 + SLACK, "{more} kB");
+    assert_serves(&mut tunnel, 7);
+    assert!(agent.is_alive());
+}
+
 #[test]
 fn streams_above_the_limit_are_refused() {
     let relay = FakeRelay::new();

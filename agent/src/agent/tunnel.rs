@@ -153,7 +153,7 @@ impl Tunnel {
         heartbeat: &Cell<Heartbeat>,
         on_news: &mut dyn FnMut(&mut Session, News),
     ) -> TunnelEnd {
-        if let Err(error) = self.receive(first, on_news) {
+        if let Err(error) = self.take_in(first, on_news).await {
             return TunnelEnd::Protocol(error);
         }
         let mut buffer = vec![0; READ_BYTES];
@@ -163,16 +163,13 @@ impl Tunnel {
             if let Some(error) = self.failure.take() {
                 return TunnelEnd::Lost(error);
             }
-            if self.buffered.get() > self.max_buffered {
-                self.wait_until_drained().await;
-            }
             match self.connection.try_read(&mut buffer) {
                 Ok(0) => return TunnelEnd::Closed,
                 Ok(length) => {
                     let mut beating = heartbeat.get();
                     beating.received(Instant::now());
                     heartbeat.set(beating);
-                    if let Err(error) = self.receive(&buffer[..length], on_news) {
+                    if let Err(error) = self.take_in(&buffer[..length], on_news).await {
                         return TunnelEnd::Protocol(error);
                     }
                     reads += 1;
@@ -191,15 +188,35 @@ impl Tunnel {
         }
     }
 
-    /// Gives bytes to the session and acts on what comes out.
-    fn receive(
+    /// Takes all of `input`, with pauses while services have to take some of
+    /// what came out of it: compressed, one read can be a thousand.
+    async fn take_in(
         self: &Rc<Self>,
         mut input: &[u8],
         on_news: &mut dyn FnMut(&mut Session, News),
     ) -> Result<(), WireError> {
+        while !self.receive(&mut input, on_news)? {
+            self.flush();
+            self.wait_until_drained().await;
+        }
+        Ok(())
+    }
+
+    /// Gives bytes to the session and acts on what comes out; false when more
+    /// waits for services than may before all is used.
+    fn receive(
+        self: &Rc<Self>,
+        input: &mut &[u8],
+        on_news: &mut dyn FnMut(&mut Session, News),
+    ) -> Result<bool, WireError> {
         let now = Instant::now();
         let mut session = self.session.borrow_mut();
-        while let Some(event) = session.receive(now, &mut input)? {
+        loop {
+            if self.buffered.get() > self.max_buffered {
+                self.note_deadline(&session);
+                return Ok(false);
+            }
+            let Some(event) = session.receive(now, input)? else { break };
             match event {
                 Event::Progress => {}
                 Event::Open { stream, open } => {
@@ -240,7 +257,7 @@ impl Tunnel {
             }
         }
         self.note_deadline(&session);
-        Ok(())
+        Ok(true)
     }
 
     /// Sends what waits, as the link takes it.
