@@ -46,7 +46,7 @@ class TunnelInsideTls(Case):
 
     def test_a_relay_with_another_name_is_not_trusted(self):
         lines = [
-            f"frontend = {self.proxy.host}:{self.proxy.port}", "fe_certname = other.test",
+            f"frontend = {self.relay.host}:{self.relay.port}", "fe_certname = other.test",
             f"ca_certs = {self.authority.roots}", kite("http", "other.kite.test", self.nginx.port),
         ]
         agent = self.use(Agent(self.directory, lines, name="other"))
