@@ -21,7 +21,7 @@ use crate::config::{RelaySettings, Security, Settings};
 use crate::net::{Connection, Connector, OpenError};
 use crate::wire::{
     Answer, HeadReader, KiteState, MAX_ANSWER_BYTES, Registration, Role, Session, SessionSettings,
-    Step, Verdict, WireError,
+    Step, WireError,
 };
 
 /// Time that a relay has to answer the head of the handshake. The reference
@@ -126,7 +126,8 @@ impl Supervisor {
                     return Ok(Registered { connection, answer, rest, step });
                 }
                 Step::Reconnect => {}
-                Step::Refused => {
+                // After a head there is nothing to wait for.
+                Step::Wait | Step::Refused => {
                     let status = answer.status.filter(|_| answer.results.is_empty());
                     if let Some(status) = status {
                         return Err(Outage::Status(status));
@@ -200,9 +201,7 @@ impl Supervisor {
                         flying.set(true);
                         log_kites(&self.relay, &registration);
                     }
-                    Step::Fly => {}
-                    // Once: a relay takes a second answer for a duplicate.
-                    Step::AnswerHere if !has_challenge(&answer) => {}
+                    Step::Fly | Step::Wait => {}
                     Step::AnswerHere => {
                         session.send_payload(registration.answer_payload(&mut fill_random));
                     }
@@ -315,10 +314,6 @@ async fn before<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, 
 /// of an agent's PING (`protocol.md` 18).
 fn may_be_pinged(answer: &Answer) -> bool {
     answer.protocols.iter().any(|protocol| protocol.eq_ignore_ascii_case("minecraft"))
-}
-
-fn has_challenge(answer: &Answer) -> bool {
-    answer.results.iter().any(|result| matches!(result.verdict, Verdict::Challenge(_)))
 }
 
 /// How long to stay away, now that no kite flies.

@@ -144,12 +144,13 @@ impl Answer {
         self.results.push(KiteResult { key: key.to_owned(), verdict });
     }
 
-    /// `key;reason`, after the `Invalid` line of the same kite.
+    /// `key;reason`, right after the `Invalid` line of the same kite.
     fn give_reason(&mut self, text: &str) {
         let Some((key, reason)) = text.split_once(';') else { return };
-        let refused = self.results.iter_mut().rev().find(|result| result.key == key);
-        match refused {
-            Some(KiteResult { verdict: Verdict::Refused(told), .. }) => *told = reason.to_owned(),
+        match self.results.last_mut() {
+            Some(KiteResult { key: last, verdict: Verdict::Refused(told) }) if last == key => {
+                *told = reason.to_owned();
+            }
             _ => self.push(key, Verdict::Refused(reason.to_owned())),
         }
     }

@@ -75,7 +75,12 @@ pub(super) fn push_ping(output: &mut Vec<u8>, text: u64) {
 
 /// Appends the answer to a PING.
 pub(super) fn push_pong(output: &mut Vec<u8>, text: &[u8]) {
-    push_formatted(output, format_args!("NOOP: 1\r\nPONG: {}\r\n\r\n!", text.escape_ascii()));
+    const START: &[u8] = b"NOOP: 1\r\nPONG: ";
+    const END: &[u8] = b"\r\n\r\n!";
+    let _ = write!(output, "{:x}\r\n", START.len() + text.len() + END.len());
+    output.extend_from_slice(START);
+    output.extend_from_slice(text);
+    output.extend_from_slice(END);
 }
 
 /// Appends a frame that says nothing, with a body of `padding` bytes.
@@ -88,8 +93,8 @@ pub(super) fn push_noop(output: &mut Vec<u8>, padding: usize) {
 
 /// Appends a frame whose payload is formatted straight into a small buffer.
 fn push_formatted(output: &mut Vec<u8>, payload: std::fmt::Arguments<'_>) {
-    /// Above the longest control frame: a PONG of 64 bytes, each escaped.
-    const LONGEST: usize = 320;
+    /// Above the longest of these frames: numbers of twenty digits.
+    const LONGEST: usize = 96;
     let mut buffer = [0; LONGEST];
     let mut cursor = &mut buffer[..];
     let _ = cursor.write_fmt(payload);

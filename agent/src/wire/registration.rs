@@ -59,9 +59,10 @@ pub enum KiteState {
 /// What has to be done after an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing: at least one kite flies, or the verdict on one is still to
-    /// come on this connection.
+    /// Nothing: at least one kite flies.
     Fly,
+    /// Nothing yet: the relay has still to say what it makes of an answer.
+    Wait,
     /// Send [`Registration::answer_payload`] on this connection.
     AnswerHere,
     /// Connect anew and send [`Registration::request`] there.
@@ -184,10 +185,10 @@ impl Registration {
         let any = |wanted: fn(&RequestedKite) -> bool| self.kites.iter().any(wanted);
         if any(RequestedKite::is_to_be_answered) {
             if self.relay_adds_kites { Step::AnswerHere } else { Step::Reconnect }
-        } else if any(|kite| kite.state == KiteState::Flying)
-            || !is_head && any(|kite| kite.is_challenged())
-        {
+        } else if any(|kite| kite.state == KiteState::Flying) {
             Step::Fly
+        } else if !is_head && any(RequestedKite::is_challenged) {
+            Step::Wait
         } else {
             Step::Refused
         }

@@ -95,6 +95,8 @@ pub struct Session {
     burst: BurstGuard,
     padding_is_due: bool,
     deflater: Option<Deflater>,
+    /// The last compressed payload, and the frame around it.
+    deflated: Vec<u8>,
     compressed: Vec<u8>,
     next_stream: u32,
     next_check: Option<Instant>,
@@ -128,6 +130,7 @@ impl Session {
             burst: BurstGuard::default(),
             padding_is_due: false,
             deflater: settings.compress.then(Deflater::new),
+            deflated: Vec::new(),
             compressed: Vec::new(),
             next_stream: 1,
             next_check: None,
@@ -488,10 +491,10 @@ impl Session {
         let Some(deflater) = &mut self.deflater else { return };
         let line = frame.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         let payload = &frame[line..];
-        let mut deflated = Vec::with_capacity(payload.len() + 64);
-        deflater.deflate(payload, &mut deflated);
+        self.deflated.clear();
+        deflater.deflate(payload, &mut self.deflated);
         self.compressed.clear();
-        encode::push_compressed(&mut self.compressed, payload.len(), &deflated);
+        encode::push_compressed(&mut self.compressed, payload.len(), &self.deflated);
     }
 
     fn advance_stream_id(&mut self) {
