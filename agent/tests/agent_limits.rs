@@ -105,6 +105,28 @@ fn a_compressed_upload_that_nobody_takes_costs_no_more() {
     assert!(agent.is_alive());
 }
 
+/// A relay that gives a number to a new visitor while the last one's bytes
+/// still wait: these bytes are gone, and must not be counted for ever.
+#[test]
+fn streams_that_take_an_old_number_leave_nothing_behind() {
+    let service = Unreached::new();
+    let relay = FakeRelay::new();
+    let agent = two_services(&relay, "buffers = 1024", service.port());
+    let mut tunnel = relay.accept_flying();
+    tunnel.ping("there");
+    let descriptors = agent.descriptors();
+    let upload = vec![0; 700 << 10];
+    for _ in 0..4 {
+        tunnel.open(5, &SLOW, b"");
+        tunnel.data(5, &upload);
+        tunnel.eof(5, "WR");
+    }
+    tunnel.open(5, &Open::RAW, b"hello");
+    tunnel.until("the echo", |tunnel| tunnel.visit(5).data.ends_with(b"hello"));
+    assert!(!agent.log().contains("the buffers are full"), "{}", agent.log());
+    wait_for("the old streams to end", || (agent.descriptors() <= descriptors + 1).then_some(()));
+}
+
 #[test]
 fn streams_above_the_limit_are_refused() {
     let relay = FakeRelay::new();

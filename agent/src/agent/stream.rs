@@ -197,6 +197,14 @@ impl Stream {
         self.meet(Fate::Overrun);
     }
 
+    /// The stream's task is dropped: another stream takes its place.
+    pub(super) fn give_up(&self, tunnel: &Tunnel) {
+        let mut incoming = self.incoming.borrow_mut();
+        self.set_waiting(tunnel, &mut incoming, Vec::new());
+        let (lived, received) = (self.started.elapsed(), incoming.received);
+        self.request.log_end(None, lived, received, self.sent.get(), ", given up for another");
+    }
+
     /// Bytes that wait for the service.
     pub(super) fn waiting(&self) -> usize {
         self.incoming.borrow().waiting_bytes()

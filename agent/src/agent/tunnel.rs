@@ -224,7 +224,10 @@ impl Tunnel {
                     let task = Rc::clone(&serving).serve(Rc::clone(self));
                     let task = self.executor.spawn(task);
                     let running = Running { stream: serving, _task: task };
-                    self.streams.borrow_mut().insert(stream, running);
+                    let old = self.streams.borrow_mut().insert(stream, running);
+                    if let Some(old) = old {
+                        old.stream.give_up(self);
+                    }
                 }
                 Event::TooManyStreams { stream, open } => {
                     let answer = self.visitors.refuse_overload(&open);
