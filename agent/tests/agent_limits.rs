@@ -160,6 +160,28 @@ fn streams_above_the_limit_are_refused() {
     assert_serves(&mut tunnel, 5000);
 }
 
+/// Visitors who are gone before their service was reached are no streams any
+/// more to the relay, but they are to the agent; and they make room first.
+#[test]
+fn visitors_who_left_count_and_make_room() {
+    let service = Unreached::new();
+    let relay = FakeRelay::new();
+    let mut agent = two_services(&relay, "max_streams = 50", service.port());
+    let mut tunnel = relay.accept_flying();
+    tunnel.ping("there");
+    let descriptors = agent.descriptors();
+    for stream in 1..=1000 {
+        tunnel.open(stream, &SLOW, b"");
+        tunnel.eof(stream, "WR");
+    }
+    tunnel.ping("after all");
+    wait_for("the dials", || (agent.descriptors() > descriptors).then_some(()));
+    thread::sleep(Duration::from_millis(100));
+    let more = agent.descriptors() - descriptors;
+    assert!(more <= 50 && agent.is_alive(), "{more} descriptors");
+    assert_serves(&mut tunnel, 5000);
+}
+
 #[test]
 fn thousands_of_visitors_in_a_row_leave_nothing_behind() {
     let relay = FakeRelay::new();

@@ -197,6 +197,11 @@ impl Stream {
         self.meet(Fate::Overrun);
     }
 
+    /// Whether the relay closed both directions.
+    pub(super) fn is_left(&self) -> bool {
+        self.closed.get() == Eof::BOTH
+    }
+
     /// The stream's task is dropped: another stream takes its place.
     pub(super) fn give_up(&self, tunnel: &Tunnel) {
         let mut incoming = self.incoming.borrow_mut();

@@ -188,6 +188,7 @@ impl Supervisor {
             session,
             Rc::clone(&self.context.visitors),
             settings.buffer_kilobytes * 1024,
+            settings.max_streams,
         );
         let began = Instant::now();
         let refused = std::cell::Cell::new(None);

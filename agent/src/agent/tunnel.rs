@@ -22,7 +22,7 @@ use super::notify::Notify;
 use super::stream::{Progress, Stream};
 use super::visitors::Visitors;
 use crate::net::Connection;
-use crate::wire::{Answer, Event, HEADER_ROOM, MAX_BODY_BYTES, Quota, Session, WireError};
+use crate::wire::{Answer, Eof, Event, HEADER_ROOM, MAX_BODY_BYTES, Quota, Session, WireError};
 
 /// One read from the tunnel; a few TLS records.
 const READ_BYTES: usize = 32 * 1024;
@@ -52,6 +52,7 @@ pub(super) struct Tunnel {
     /// Bytes that wait for slow services, all streams together.
     pub(super) buffered: Cell<usize>,
     max_buffered: usize,
+    max_streams: usize,
     /// Rung when `buffered` falls.
     drained: Notify,
     /// The session's deadline that is being waited for.
@@ -105,6 +106,7 @@ impl Tunnel {
         session: Session,
         visitors: Rc<Visitors>,
         max_buffered: usize,
+        max_streams: usize,
     ) -> Rc<Self> {
         Rc::new(Self {
             executor,
@@ -118,6 +120,7 @@ impl Tunnel {
             streams: RefCell::default(),
             buffered: Cell::new(0),
             max_buffered,
+            max_streams,
             drained: Notify::default(),
             watched: Cell::new(None),
             deadline_changed: Notify::default(),
@@ -219,6 +222,13 @@ impl Tunnel {
             let Some(event) = session.receive(now, input)? else { break };
             match event {
                 Event::Progress => {}
+                Event::Open { stream, open } if !self.may_open(stream) => {
+                    let answer = self.visitors.refuse_overload(&open);
+                    session.close(now, stream, Eof::BOTH);
+                    if self.has_room() {
+                        self.send_answer(&mut session, now, stream, &answer);
+                    }
+                }
                 Event::Open { stream, open } => {
                     let serving = Stream::new(stream, &open);
                     let task = Rc::clone(&serving).serve(Rc::clone(self));
@@ -261,6 +271,20 @@ impl Tunnel {
         }
         self.note_deadline(&session);
         Ok(true)
+    }
+
+    /// Whether one more stream may be: to the relay, one is over before its
+    /// service was reached or took everything. Such a one has to go first.
+    fn may_open(&self, stream: u32) -> bool {
+        let mut streams = self.streams.borrow_mut();
+        if streams.len() < self.max_streams || streams.contains_key(&stream) {
+            return true;
+        }
+        let left = streams.iter().find(|(_, running)| running.stream.is_left());
+        let left = left.map(|(&stream, _)| stream);
+        let Some(left) = left.and_then(|left| streams.remove(&left)) else { return false };
+        left.stream.give_up(self);
+        true
     }
 
     /// Sends what waits, as the link takes it.
