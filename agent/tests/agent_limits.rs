@@ -294,6 +294,22 @@ fn a_relay_that_does_not_read_costs_little() {
     tunnel.ping("and now it reads");
 }
 
+/// Whoever reads the log may go away.
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let relay = FakeRelay::new();
+    let mut agent = Agent::with_raw(&relay, Service::echo().port());
+    let mut tunnel = relay.accept_flying();
+    assert_serves(&mut tunnel, 5);
+    agent.close_log();
+    for stream in 10..20 {
+        assert_serves(&mut tunnel, stream);
+    }
+    drop(tunnel);
+    assert_serves(&mut relay.accept_flying(), 5);
+    assert!(agent.is_alive());
+}
+
 /// Requests whose head never ends are held, up to a bound.
 #[test]
 fn endless_heads_of_requests_are_refused() {

@@ -127,6 +127,56 @@ fn a_service_that_resets_ends_its_stream_only() {
     assert!(agent.is_alive());
 }
 
+/// An answer such as "too large", by a service that leaves the upload unread:
+/// its kernel sends a reset behind the answer.
+#[test]
+fn an_answer_to_an_unread_upload_arrives_whole() {
+    let service = Service::new(|mut socket| {
+        let mut first = [0];
+        socket.read_exact(&mut first).expect("a byte");
+        socket.write_all(&pattern(30_000)).expect("answer");
+        thread::sleep(Duration::from_millis(50));
+    });
+    let relay = FakeRelay::new();
+    let _agent = Agent::with_raw(&relay, service.port());
+    let mut tunnel = relay.accept_flying();
+    for stream in 1..=10 {
+        tunnel.open(stream, &Open::RAW, b"x");
+        tunnel.data(stream, &[0; 40_000]);
+        tunnel.until("the end", |tunnel| tunnel.visit(stream).is_over());
+        assert!(
+            tunnel.visit(stream).data == pattern(30_000),
+            "{}",
+            tunnel.visit(stream).data.len()
+        );
+    }
+}
+
+/// Uploads and their answers on many streams, frame by frame in turn.
+#[test]
+fn many_streams_at_once_arrive_whole() {
+    const STREAMS: u32 = 40;
+    let relay = FakeRelay::new();
+    let _agent = Agent::with_raw(&relay, Service::echo_at_end().port());
+    let mut tunnel = relay.accept_flying();
+    let all = pattern(400_000);
+    let text = |stream: u32| &all[stream as usize * 1000..][..300_000];
+    for stream in 1..=STREAMS {
+        tunnel.open(stream, &Open::RAW, b"");
+    }
+    for part in 0..30 {
+        for stream in 1..=STREAMS {
+            tunnel.data(stream, &text(stream)[part * 10_000..][..10_000]);
+        }
+    }
+    for stream in 1..=STREAMS {
+        tunnel.eof(stream, "R");
+    }
+    for stream in 1..=STREAMS {
+        assert!(tunnel.read_to_end(stream) == text(stream), "stream {stream}");
+    }
+}
+
 /// The visitor is told to stop sending.
 #[test]
 fn a_service_that_takes_no_more_says_so() {

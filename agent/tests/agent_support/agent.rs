@@ -5,14 +5,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::relay::FakeRelay;
-use super::wait_for;
+use super::{LONG, wait_for};
 
 /// The secret of every kite; no line of any log may hold it.
 pub const SECRET: &str = "s3cret-0f-kite";
@@ -22,6 +23,7 @@ pub const SECRET: &str = "s3cret-0f-kite";
 pub struct Agent {
     child: Child,
     log: Arc<Mutex<String>>,
+    is_read: Arc<AtomicBool>,
     config: PathBuf,
 }
 
@@ -69,14 +71,19 @@ impl Agent {
         let log = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(child.stderr.take().expect("piped")).split(b'\n');
         let sink = Arc::clone(&log);
+        let is_read = Arc::new(AtomicBool::new(true));
+        let goes_on = Arc::clone(&is_read);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let mut log = sink.lock().expect("log");
+                if !goes_on.load(Ordering::Relaxed) {
+                    return;
+                }
                 log.push_str(&String::from_utf8_lossy(&line));
                 log.push('\n');
             }
         });
-        Self { child, log, config }
+        Self { child, log, is_read, config }
     }
 
     pub fn log(&self) -> String {
@@ -85,14 +92,16 @@ impl Agent {
 
     /// Waits until the log holds `text`.
     pub fn wait_for_log(&self, text: &str) {
-        if !self.log().contains(text) {
-            let what = format!("the log to say {text:?}");
-            let end = std::time::Instant::now() + super::LONG;
-            while !self.log().contains(text) {
-                assert!(std::time::Instant::now() < end, "{what}; it says:\n{}", self.log());
-                thread::sleep(std::time::Duration::from_millis(5));
-            }
+        let end = Instant::now() + LONG;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < end, "waited in vain for {text:?}; the log:\n{}", self.log());
+            thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Closes the pipe of the log at the next line.
+    pub fn close_log(&self) {
+        self.is_read.store(false, Ordering::Relaxed);
     }
 
     pub fn is_alive(&mut self) -> bool {
