@@ -66,7 +66,8 @@ fn answers_that_are_none() {
     instead_of_an_answer(not_pagekite, send(b"\r\n\r\n"));
     instead_of_an_answer(not_pagekite, send(b"HTTP/1.1 two-hundred OK\r\n\r\n"));
     instead_of_an_answer(not_pagekite, send(b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n"));
-    instead_of_an_answer("HTTP 200", send(b"HTTP/1.1 200 OK\r\nServer: nginx\r\n\r\n<html>"));
+    let web_server = "(HTTP 200), not like a PageKite relay; is the port right?";
+    instead_of_an_answer(web_server, send(b"HTTP/1.1 200 OK\r\nServer: nginx\r\n\r\n<html>"));
     instead_of_an_answer("HTTP 400", send(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
     // A result for a kite that nobody asked for.
     let other = b"HTTP/1.1 200 OK\r\nX-PageKite-OK: http:other.test:0123\r\n\r\n";

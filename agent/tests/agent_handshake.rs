@@ -202,7 +202,7 @@ fn a_relay_that_turns_the_agent_away_is_not_hammered() {
         let (mut tunnel, _) = relay.accept_request();
         tunnel.send(format!("{line}\r\n\r\n").as_bytes());
         drop(tunnel);
-        agent.wait_for_log(&line[9..12]);
+        agent.wait_for_log(&format!("turned this agent away (HTTP {})", &line[9..12]));
         assert_eq!(relay.count_connections(A_WHILE), 0, "hammering after {line}");
     }
 }

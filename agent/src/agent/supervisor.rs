@@ -343,7 +343,14 @@ impl fmt::Display for Outage {
             Self::Closed => formatter.write_str("it closed the connection instead of answering"),
             Self::Timeout => formatter.write_str("it accepted the connection and does not answer"),
             Self::Protocol(error) => write!(formatter, "it sent {error}; is it a PageKite relay?"),
-            Self::Status(status) => write!(formatter, "it turned this agent away (HTTP {status})"),
+            Self::Status(status @ (403 | 503)) => {
+                write!(formatter, "it turned this agent away (HTTP {status})")
+            }
+            Self::Status(status) => write!(
+                formatter,
+                "it answers like a web server (HTTP {status}), not like a PageKite relay; is the \
+                 port right?"
+            ),
             Self::Refused(_) => formatter.write_str("it took none of the kites"),
             Self::Ended(end, _) => write!(formatter, "{end}"),
         }
