@@ -294,6 +294,38 @@ fn a_relay_that_does_not_read_costs_little() {
     tunnel.ping("and now it reads");
 }
 
+/// The kernel's limit on open files is a limit on streams, with some kept for
+/// all else: also when two tunnels share it.
+#[test]
+fn few_open_files_are_few_streams() {
+    let (relay, second) = (FakeRelay::new(), FakeRelay::new());
+    let lines = format!(
+        "frontend = 127.0.0.1:{}\nservice_on = http,raw:kite.test:127.0.0.1:{}:SECRET",
+        second.port(),
+        Service::echo().port()
+    );
+    let mut agent = Agent::with_few_files(&relay, 100, &lines);
+    agent.wait_for_log("the limit on open files leaves room for 36 only");
+    let mut tunnels = [relay.accept_flying(), second.accept_flying()];
+    for tunnel in &mut tunnels {
+        for stream in 1..=60 {
+            tunnel.open(stream, &Open::HTTP, b"");
+        }
+        tunnel.ping("opened");
+        tunnel.until("the refusals", |tunnel| {
+            tunnel.visits.values().filter(|visit| visit.is_over()).count() >= 24
+        });
+        for visit in tunnel.visits.values().filter(|visit| visit.is_over()) {
+            assert!(visit.text().starts_with("HTTP/1.1 503 "));
+        }
+    }
+    // Both are served again.
+    drop(tunnels);
+    assert_serves(&mut relay.accept_flying(), 5);
+    assert_serves(&mut second.accept_flying(), 5);
+    assert!(agent.is_alive());
+}
+
 /// Whoever reads the log may go away.
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {

@@ -45,6 +45,18 @@ impl Agent {
     }
 
     pub fn start_at(relay_port: u16, lines: &str) -> Self {
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_kitelet")), relay_port, lines)
+    }
+
+    /// An agent that may have so many files open.
+    pub fn with_few_files(relay: &FakeRelay, files: usize, lines: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_kitelet"));
+        Self::spawn(command, relay.port(), lines)
+    }
+
+    fn spawn(mut command: Command, relay_port: u16, lines: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("agent-{}-{number}.rc", std::process::id());
@@ -59,7 +71,7 @@ impl Agent {
             .open(&config)
             .expect("a file for the configuration");
         file.write_all(text.as_bytes()).expect("written");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kitelet"))
+        let mut child = command
             .args(["run", "-c"])
             .arg(&config)
             .env_remove("JOURNAL_STREAM")
