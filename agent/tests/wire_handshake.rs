@@ -334,7 +334,7 @@ fn an_answer_that_says_nothing_of_a_kite_under_way_changes_nothing() {
     let payload = agent.answer_payload(&mut random());
     let session_id = Some("newer".to_owned());
     let step = agent.apply(&Answer { session_id, ..Answer::default() });
-    assert_eq!(step, Step::Fly);
+    assert_eq!(step, Step::Wait);
     assert_eq!(ask_here(&mut agent, &mut relay, payload), Step::Fly);
     assert_eq!(states(&agent), [KiteState::Flying]);
 }
