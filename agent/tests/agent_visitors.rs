@@ -119,10 +119,6 @@ fn the_firewall_says_how_to_pass_it() {
     let seen = visit_text(&mut tunnel, "192.0.2.7", b"GET /admin HTTP/1.1\r\nHost: k\r\n\r\n");
     assert!(seen.starts_with("HTTP/1.1 500 ") && seen.contains("+insecure"), "{seen}");
     agent.wait_for_log("the URL firewall blocks addresses that begin with /adm");
-    // The second request of a connection as well; the service sees the first.
-    let both = [REQUEST, b"GET /wp-admin/ HTTP/1.1\r\n\r\n"].concat();
-    let seen = visit_text(&mut tunnel, "192.0.2.7", &both);
-    assert!(seen.contains("HTTP/1.1 500 ") && !seen.contains("GET /wp-admin"), "{seen}");
     // A request that cannot be judged does not pass either.
     let seen = visit_text(&mut tunnel, "192.0.2.7", b"SSH-2.0-client\r\n\r\n");
     assert!(seen.starts_with("HTTP/1.1 400 "), "{seen}");
@@ -130,6 +126,39 @@ fn the_firewall_says_how_to_pass_it() {
     let (_relay, _agent, mut tunnel) = with_flags(&["insecure : True"]);
     let seen = visit_text(&mut tunnel, "192.0.2.7", b"GET /admin HTTP/1.1\r\nHost: k\r\n\r\n");
     assert!(seen.starts_with("GET /admin "), "{seen}");
+}
+
+/// Of a connection with several requests, each is looked at.
+#[test]
+fn the_firewall_sees_later_requests() {
+    let relay = FakeRelay::new();
+    let _agent = Agent::with_http(&relay, Service::echo().port());
+    let mut tunnel = relay.accept_flying();
+    tunnel.open(5, &Open::HTTP, REQUEST);
+    tunnel.until("the first", |tunnel| tunnel.visit(5).data.ends_with(b"\r\n\r\n"));
+    tunnel.data(5, b"GET /wp-admin/ HTTP/1.1\r\n\r\n");
+    tunnel.until("the end", |tunnel| tunnel.visit(5).is_over());
+    let seen = tunnel.visit(5).text();
+    assert!(seen.contains("HTTP/1.1 500 ") && !seen.contains("GET /wp-admin"), "{seen}");
+}
+
+/// A service that is done has told the relay so; no page may follow that.
+#[test]
+fn a_refusal_after_the_end_of_the_answer_is_silent() {
+    let service = Service::new(|mut socket| {
+        let _ = socket.write_all(b"all there is");
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    let relay = FakeRelay::new();
+    let _agent = Agent::with_http(&relay, service.port());
+    let mut tunnel = relay.accept_flying();
+    tunnel.open(5, &Open::HTTP, b"");
+    tunnel.until("the end of the answer", |tunnel| tunnel.visit(5).eof_read);
+    tunnel.data(5, b"GET /admin HTTP/1.1\r\n\r\n");
+    tunnel.until("the end", |tunnel| tunnel.visit(5).is_over());
+    tunnel.ping("after all");
+    assert_eq!(tunnel.visit(5).text(), "all there is");
 }
 
 #[test]

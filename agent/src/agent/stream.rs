@@ -35,6 +35,8 @@ pub(super) struct Stream {
     incoming: RefCell<Incoming>,
     /// What the relay closed.
     closed: Cell<Eof>,
+    /// Whether the relay was told that nothing more will come.
+    is_told: Cell<bool>,
     /// Rung when there is something for the service.
     for_service: Notify,
     /// Rung when there may be room in the tunnel.
@@ -111,6 +113,7 @@ impl Stream {
             socket: RefCell::new(None),
             incoming: RefCell::default(),
             closed: Cell::default(),
+            is_told: Cell::new(false),
             for_service: Notify::default(),
             for_tunnel: Notify::default(),
             fate: Cell::new(None),
@@ -141,7 +144,7 @@ impl Stream {
         if let Some(refusal) = refusal {
             let answer = tunnel.visitors.refuse(&self.request, refusal);
             tunnel.wait_for_room().await;
-            if !self.closed.get().write {
+            if !self.closed.get().write && !self.is_told.get() {
                 tunnel.answer(self.id, &answer);
             }
         }
@@ -329,6 +332,7 @@ impl Stream {
                 }
                 Progress::End => {
                     tunnel.pass_room_on();
+                    self.is_told.set(true);
                     let eof = Eof { read: true, write: false };
                     tunnel.with_session(|session| session.close(Instant::now(), self.id, eof));
                     return Ok(());
