@@ -242,6 +242,19 @@ fn a_head_in_single_bytes_with_unknown_lines_is_read() {
     assert_serves(&mut tunnel, 5);
 }
 
+/// Where a relay keeps a quota, each of its PONGs tells it.
+#[test]
+fn a_quota_is_logged_when_it_changes() {
+    let relay = FakeRelay::new();
+    let agent = Agent::with_raw(&relay, Service::echo().port());
+    let mut tunnel = relay.accept_flying();
+    for kilobytes in [51_300, 51_250, 51_200, 51_200, 20_480] {
+        tunnel.frame(&format!("NOOP: 1\r\nQuota: {kilobytes}\r\n"), b"!");
+    }
+    agent.wait_for_log(": 20 MB");
+    assert_eq!(agent.log().matches("quota left").count(), 2, "{}", agent.log());
+}
+
 /// The relay's own check makes it say the same of a flying kite again.
 #[test]
 fn later_words_about_a_flying_kite_change_nothing() {

@@ -27,8 +27,9 @@ pub(super) fn log_kites(relay: &RelaySettings, registration: &Registration) {
     }
 }
 
-/// One line for what is left, if the relay keeps a quota.
-pub(super) fn log_quota(relay: &RelaySettings, quota: &Quota) {
+/// One line for what is left, if the relay keeps a quota and `told`, the last
+/// such line, is another: relays send it with each sign of life.
+pub(super) fn log_quota(relay: &RelaySettings, quota: &Quota, told: &mut String) {
     if *quota == Quota::default() {
         return;
     }
@@ -46,7 +47,11 @@ pub(super) fn log_quota(relay: &RelaySettings, quota: &Quota) {
     if let Some((visitors, seconds)) = quota.visitors {
         left.push(format!("{visitors} visitors in {seconds} s"));
     }
-    info!("quota left at relay {host}:{port}: {}", left.join(", "));
+    let left = left.join(", ");
+    if *told != left {
+        info!("quota left at relay {host}:{port}: {left}");
+        *told = left;
+    }
 }
 
 /// The relay's reason (`protocol.md` 3.2), and what to do about it.

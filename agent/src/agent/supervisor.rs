@@ -47,6 +47,8 @@ pub(super) struct Supervisor {
     /// The id by which the relay knows our last tunnel, to take its place.
     session_id: Option<String>,
     backoff: Backoff,
+    /// What was last logged of the quota.
+    quota: String,
     /// The last line that was logged about a failure, and how often.
     repeated: Option<(String, u32)>,
 }
@@ -78,6 +80,7 @@ impl Supervisor {
             opening: OpeningChoice::new(has_names),
             session_id: None,
             backoff: Backoff::default(),
+            quota: String::new(),
             repeated: None,
         }
     }
@@ -179,7 +182,7 @@ impl Supervisor {
         } else {
             session.send_payload(registration.answer_payload(&mut fill_random));
         }
-        log_quota(&self.relay, &answer.quota);
+        log_quota(&self.relay, &answer.quota, &mut self.quota);
         let keepalive = Duration::from_secs(settings.keepalive_seconds.into());
         let heartbeat = Heartbeat::new(Instant::now(), keepalive, may_be_pinged(&answer));
         let tunnel = Tunnel::new(
@@ -194,7 +197,7 @@ impl Supervisor {
         let refused = std::cell::Cell::new(None);
         let flying = std::cell::Cell::new(is_flying);
         let mut on_news = |session: &mut Session, news: News| match news {
-            News::Quota(quota) => log_quota(&self.relay, &quota),
+            News::Quota(quota) => log_quota(&self.relay, &quota, &mut self.quota),
             News::Answer(answer) => {
                 match registration.apply(&answer) {
                     Step::Fly if !is_flying => {
@@ -211,7 +214,7 @@ impl Supervisor {
                         refused.set(Some(failure_of(&registration)));
                     }
                 }
-                log_quota(&self.relay, &answer.quota);
+                log_quota(&self.relay, &answer.quota, &mut self.quota);
                 if let Some(id) = registration.session_id() {
                     self.session_id = Some(id.to_owned());
                 }
