@@ -10,6 +10,9 @@ use rustix::net::sockopt::set_socket_linger;
 
 use super::LONG;
 
+/// Names of headers that every relay survives (`protocol.md` 6 and 18).
+const READABLE: [&str; 6] = ["SID", "EOF", "NOOP", "SKB", "PING", "PONG"];
+
 /// A connection from the agent, and what came of the streams on it.
 pub struct Tunnel {
     socket: TcpStream,
@@ -89,6 +92,8 @@ impl Frame {
         let text = std::str::from_utf8(&payload[..end]).expect("text");
         let headers = text.split("\r\n").map(|line| {
             let (name, value) = line.split_once(": ").expect("a header");
+            let is_known = READABLE.contains(&name) || name.starts_with("X-PageKite");
+            assert!(is_known, "no relay expects {name} from an agent");
             (name.to_owned(), value.to_owned())
         });
         Self { headers: headers.collect(), body: payload[end + 4..].to_vec() }
