@@ -36,7 +36,7 @@ use visitors::Visitors;
 /// A file that `settings` names cannot be used.
 pub fn run(mut settings: Settings) -> Result<(), TlsSetupError> {
     let connector = Connector::new(&settings.security)?;
-    let streams = limits::raise_open_files();
+    let streams = limits::raise_open_files() / settings.relays.len().max(1);
     if streams < settings.max_streams {
         warn!(
             "max_streams is {}, but the limit on open files leaves room for {streams} only",

@@ -8,6 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use async_io::Timer;
 use smol::future;
 
 use super::answer::Refusal;
@@ -18,7 +19,7 @@ use super::tunnel::Tunnel;
 use super::visitors::Request;
 use crate::config::{KiteSettings, Origin};
 use crate::net::{ServiceSocket, dial_service};
-use crate::wire::{Eof, Open};
+use crate::wire::{Eof, HALF_CLOSED_LIMIT, Open};
 
 /// Time that a service has to accept a connection. A machine in the service's
 /// network that is switched off is noticed after three seconds.
@@ -352,12 +353,30 @@ impl Stream {
                 Supply::More => {}
                 Supply::ServiceIsBusy => {
                     // A failure shows at the next try.
-                    let _ = socket.writable().await;
+                    let writable = async {
+                        let _ = socket.writable().await;
+                        true
+                    };
+                    if !future::or(writable, self.patience()).await {
+                        self.meet(Fate::Abandoned);
+                        return;
+                    }
                 }
                 Supply::NothingLeft => self.for_service.wait().await,
                 Supply::Done => return,
             }
         }
+    }
+
+    /// How long a service may take nothing: as long as its visitor is there,
+    /// then as long as a half-closed stream may. True when that has changed.
+    async fn patience(&self) -> bool {
+        if self.is_left() {
+            Timer::after(HALF_CLOSED_LIMIT).await;
+            return false;
+        }
+        self.for_service.wait().await;
+        true
     }
 
     /// Gives the service what waits for it, and the end.

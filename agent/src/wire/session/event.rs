@@ -1,7 +1,6 @@
 //! What comes out of a tunnel, and the first frame of a stream.
 
 use crate::wire::answer::{Answer, Quota};
-use crate::wire::error::WireError;
 use crate::wire::headers::{Eof, Headers, number};
 use crate::wire::request::TunnelRequest;
 
@@ -74,19 +73,19 @@ pub struct Open<'a> {
 impl<'a> Open<'a> {
     /// What the first frame of a stream asks for; `None` when it lacks the
     /// protocol or the host, and so belongs to a stream that is gone.
-    pub(super) fn read(headers: &Headers<'a>) -> Result<Option<Self>, WireError> {
-        let (Some(protocol), Some(host)) = (headers.protocol, headers.host) else {
-            return Ok(None);
-        };
-        let text = |value: &'a [u8]| std::str::from_utf8(value).map_err(|_| WireError::FrameHeader);
-        Ok(Some(Self {
-            protocol: text(protocol)?,
-            host: text(host)?,
+    pub(super) fn read(headers: &Headers<'a>) -> Option<Self> {
+        let (protocol, host) = (headers.protocol?, headers.host?);
+        // Relays pass on what visitors send, byte by byte. What is no text is
+        // no kite's name, but no reason to end a tunnel.
+        let text = |value: &'a [u8]| std::str::from_utf8(value).unwrap_or("?");
+        Some(Self {
+            protocol: text(protocol),
+            host: text(host),
             port: headers.port.and_then(number),
-            visitor_address: text(headers.visitor_address.unwrap_or_default())?,
+            visitor_address: text(headers.visitor_address.unwrap_or_default()),
             visitor_port: headers.visitor_port.and_then(number),
             visitor_tls: headers.visitor_tls,
-        }))
+        })
     }
 
     /// The headers of the first frame, in the reference's order, and the blank

@@ -217,7 +217,7 @@ impl Session {
                     Event::Progress
                 } else {
                     let open = match self.settings.role {
-                        Role::Agent => Open::read(&headers)?,
+                        Role::Agent => Open::read(&headers),
                         // Streams are the relay's to open (`protocol.md` 9).
                         Role::Relay => None,
                     };

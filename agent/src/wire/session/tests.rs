@@ -282,3 +282,22 @@ fn a_peer_that_restarts_compression_is_sent_plain_frames_from_then_on() {
     feed(&mut agent, now, &frame("NOOP: 1\r\nZRST: 1\r\n", "!")).expect("valid");
     assert!(send(&mut agent).starts_with(b"1fe\r\nSID: 5\r\n\r\naaa"));
 }
+
+/// Relays pass on a visitor's Host byte by byte.
+#[test]
+fn a_host_that_is_no_text_opens_a_stream_for_no_kite() {
+    let mut session = Session::new(SessionSettings {
+        role: Role::Agent,
+        max_streams: 10,
+        max_header_bytes: 1000,
+        compress: false,
+        guard_bursts: false,
+    });
+    let payload = b"SID: 5\r\nProto: http\r\nHost: \xfcx.kite.test\r\n\r\n";
+    let mut frame = format!("{:x}\r\n", payload.len()).into_bytes();
+    frame.extend_from_slice(payload);
+    let mut input = &frame[..];
+    let event = session.receive(Instant::now(), &mut input);
+    let Ok(Some(Event::Open { stream: 5, open })) = event else { panic!("{event:?}") };
+    assert_eq!((open.protocol, open.host), ("http", "?"));
+}

@@ -1,0 +1,189 @@
+//! The writing end of a tunnel: what cannot be sent at once waits here, and
+//! nobody reads more from a service before that is gone.
+
+use std::io;
+use std::time::Instant;
+
+use super::Tunnel;
+use crate::agent::stream::Progress;
+use crate::wire::{HEADER_ROOM, MAX_BODY_BYTES, Session};
+
+/// Control frames that are written in one turn, in bytes.
+const CONTROL_BYTES: usize = 8 * 1024;
+
+/// Bytes on their way to the connection.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    bytes: Vec<u8>,
+    /// How many of them the connection has taken.
+    taken: usize,
+}
+
+impl Tunnel {
+    /// Sends what waits, as the link takes it.
+    pub(super) async fn write(&self) -> io::Error {
+        loop {
+            self.work.wait().await;
+            if let Some(error) = self.failure.take() {
+                return error;
+            }
+            while !self.is_flushed() {
+                if let Err(error) = self.connection.writable().await {
+                    return error;
+                }
+                self.flush();
+                if let Some(error) = self.failure.take() {
+                    return error;
+                }
+            }
+        }
+    }
+
+    /// Reads once from a service into the tunnel. The service's socket is
+    /// given as a function that reads into a buffer.
+    pub(in crate::agent) fn forward(
+        &self,
+        stream: u32,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> Progress {
+        if !self.has_room() {
+            return Progress::TunnelIsFull;
+        }
+        let mut session = self.session.borrow_mut();
+        let room = session.send_room(stream).min(MAX_BODY_BYTES);
+        if room == 0 {
+            return Progress::WindowIsFull;
+        }
+        let mut scratch = self.scratch.borrow_mut();
+        match read(&mut scratch[HEADER_ROOM..HEADER_ROOM + room]) {
+            Ok(0) => Progress::End,
+            Ok(length) => {
+                let body = HEADER_ROOM..HEADER_ROOM + length;
+                let frame = session.data_frame(Instant::now(), stream, &mut scratch, body);
+                self.send(frame);
+                Progress::Moved(length)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::ServiceIsIdle,
+            Err(error) => Progress::Failed(error),
+        }
+    }
+
+    /// Sends an answer of our own on a stream, whatever its window.
+    pub(in crate::agent) fn answer(&self, stream: u32, answer: &[u8]) {
+        let mut session = self.session.borrow_mut();
+        self.send_answer(&mut session, Instant::now(), stream, answer);
+    }
+
+    pub(super) fn send_answer(
+        &self,
+        session: &mut Session,
+        now: Instant,
+        stream: u32,
+        answer: &[u8],
+    ) {
+        let mut scratch = self.scratch.borrow_mut();
+        for part in answer.chunks(MAX_BODY_BYTES) {
+            let body = HEADER_ROOM..HEADER_ROOM + part.len();
+            scratch[body.clone()].copy_from_slice(part);
+            self.send(session.data_frame(now, stream, &mut scratch, body));
+        }
+    }
+
+    /// Waits until the tunnel takes a frame at once.
+    pub(in crate::agent) async fn wait_for_room(&self) {
+        while !self.has_room() {
+            let bell = self.room.listen();
+            if self.has_room() {
+                break;
+            }
+            bell.await;
+        }
+    }
+
+    /// Lets the next stream that waits for room have it.
+    pub(in crate::agent) fn pass_room_on(&self) {
+        if self.has_room() {
+            self.room.notify(1);
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.outgoing.borrow().is_empty()
+    }
+
+    pub(super) fn is_flushed(&self) -> bool {
+        self.has_room() && !self.connection.has_unsent()
+    }
+
+    /// Sends a frame as far as the connection takes it; the rest waits.
+    pub(super) fn send(&self, frame: &[u8]) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        let taken = if outgoing.is_empty() { self.try_write(frame) } else { 0 };
+        outgoing.bytes.extend_from_slice(&frame[taken..]);
+        if !outgoing.is_empty() || self.connection.has_unsent() {
+            self.work.notify();
+        }
+    }
+
+    /// Sends what waits and what the session has to say, as far as the
+    /// connection takes it now.
+    pub(in crate::agent) fn flush(&self) {
+        loop {
+            let mut outgoing = self.outgoing.borrow_mut();
+            if !outgoing.is_empty() {
+                let taken = self.try_write(&outgoing.bytes[outgoing.taken..]);
+                outgoing.take(taken);
+            }
+            if !outgoing.is_empty() {
+                break;
+            }
+            let mut session = self.session.borrow_mut();
+            if !session.has_control_frames() {
+                break;
+            }
+            session.control_frames(Instant::now(), &mut outgoing.bytes, CONTROL_BYTES);
+        }
+        if let Err(error) = self.connection.try_flush() {
+            self.note_failure(error);
+        }
+        if self.has_room() {
+            self.room.notify(1);
+        }
+        if !self.is_flushed() {
+            self.work.notify();
+        }
+    }
+
+    pub(super) fn try_write(&self, bytes: &[u8]) -> usize {
+        match self.connection.try_write(bytes) {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.note_failure(error);
+                0
+            }
+        }
+    }
+
+    pub(super) fn note_failure(&self, error: io::Error) {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            self.failure.set(Some(error));
+            self.work.notify();
+        }
+    }
+}
+
+impl Outgoing {
+    fn is_empty(&self) -> bool {
+        self.taken == self.bytes.len()
+    }
+
+    fn take(&mut self, taken: usize) {
+        self.taken += taken;
+        if self.is_empty() {
+            self.bytes.clear();
+            self.taken = 0;
+            // Answers about kites are long and rare.
+            self.bytes.shrink_to(2 * MAX_BODY_BYTES);
+        }
+    }
+}
