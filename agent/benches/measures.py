@@ -36,15 +36,24 @@ def bulk(transfer, mebibytes, repeat, agent=None):
     return speed, spent and spent / (repeat * mebibytes * MIB) * GIB
 
 
-def requests(port, seconds, close=False):
-    """Requests per second over 50 connections, kept alive or one each."""
-    return _wrk(port, 50, seconds, ["-H", "Connection: close"] if close else [])[0]
+def requests(port, seconds, close=False, agent=None):
+    """Requests per second over 50 connections, kept alive or one each; what
+    a request costs the agent in microseconds of CPU, and in bytes that it
+    sends into the tunnel (an answer has about 160)."""
+    options = ["-H", "Connection: close"] if close else []
+    if agent is None:
+        return _wrk(port, 50, seconds, options)["rate"], None, None
+    cpu, sent = cpu_seconds(agent), _bytes_sent(agent, port)
+    found = _wrk(port, 50, seconds, options)
+    cpu, sent = cpu_seconds(agent) - cpu, _bytes_sent(agent, port) - sent
+    return found["rate"], cpu / found["count"] * 1e6, sent / found["count"]
 
 
 def latency(port, seconds):
     """Milliseconds of the median and the 99th percentile of small requests,
     one after the other on one connection."""
-    return _wrk(port, 1, seconds, ["--latency"])[1:]
+    found = _wrk(port, 1, seconds, ["--latency"])
+    return found["50"], found["99"]
 
 
 def answers(port):
@@ -122,6 +131,15 @@ def _count_switches(process):
     return sum(int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", text)[1]) for text in texts)
 
 
+def _bytes_sent(process, port):
+    """What the agent has sent to the relay at this port."""
+    lines = _run([find("ss", "iproute2"), "-tinHp", "dport", "=", f":{port}"])
+    found = re.search(rf"pid={process.pid},.*?bytes_sent:(\d+)", lines, re.DOTALL)
+    if found is None:
+        raise BenchError("the agent has no tunnel any more")
+    return int(found[1])
+
+
 def _raw(via):
     return f"{KITE}:{RAW_PORT}" if via else "-"
 
@@ -135,14 +153,15 @@ def _wrk(port, connections, seconds, options):
     command = [find("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s"]
     text = _run([*command, *host, *options, f"http://127.0.0.1:{port}/"])
     failed = re.search(r"Socket errors: (.*)|Non-2xx.*", text)
-    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
-    if failed or rate == 0:
-        raise BenchError(f"wrk: {failed[0] if failed else 'no request was answered'}")
-    percentiles = {
+    found = {
         percent: float(number) * UNITS[unit]
         for percent, number, unit in re.findall(r"^\s+(\d+)%\s+([\d.]+)([a-z]+)", text, re.MULTILINE)
     }
-    return rate, percentiles.get("50"), percentiles.get("99")
+    found["rate"] = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
+    found["count"] = int(re.search(r"(\d+) requests in", text)[1])
+    if failed or found["count"] == 0:
+        raise BenchError(f"wrk: {failed[0] if failed else 'no request was answered'}")
+    return found
 
 
 def _run(command):
