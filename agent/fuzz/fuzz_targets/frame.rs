@@ -60,7 +60,7 @@ fn decode(parts: &[&[u8]]) -> Outcome<(Vec<u8>, Vec<u8>)> {
     for mut part in parts.iter().copied() {
         loop {
             match decoder.next(&mut part) {
-                Ok(Some(Piece::Headers(block))) => {
+                Ok(Some(Piece::Headers(block) | Piece::LongHeaders(block))) => {
                     assert!(block.len() <= MAX_HEADER_BYTES);
                     if let Ok(headers) = Headers::parse(block) {
                         let _ = headers.has_meaning();

@@ -146,7 +146,7 @@ fn decode(wire: &[u8], seed: u64) -> Result<Vec<Vec<u8>>, WireError> {
     for mut part in cuts(wire, seed) {
         while let Some(piece) = decoder.next(&mut part)? {
             match piece {
-                Piece::Headers(_) => bodies.push(Vec::new()),
+                Piece::Headers(_) | Piece::LongHeaders(_) => bodies.push(Vec::new()),
                 Piece::Body(bytes) => {
                     bodies.last_mut().expect("headers first").extend_from_slice(bytes);
                 }

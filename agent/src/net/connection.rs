@@ -82,13 +82,24 @@ impl Connection {
             return uninterrupted(|| self.socket.get_ref().read(buffer));
         };
         let mut session = tls.borrow_mut();
-        loop {
-            match session.reader().read(buffer) {
+        let mut filled = 0;
+        // As many records as there are and fit: each goes its way at once.
+        while filled < buffer.len() {
+            match session.reader().read(&mut buffer[filled..]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-                result => return result,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Ok(0) => break,
+                Ok(length) => {
+                    filled += length;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
-            uninterrupted(|| session.read_tls(&mut self.socket.get_ref()))?;
+            // What has arrived goes first; an error is found again.
+            match uninterrupted(|| session.read_tls(&mut self.socket.get_ref())) {
+                Err(_) if filled > 0 => break,
+                result => result?,
+            };
             let writer_waits = session.wants_write();
             let outcome = session.process_new_packets();
             if !writer_waits {
@@ -96,8 +107,13 @@ impl Connection {
                 // same, and a failure to send shows when somebody writes.
                 let _ = handshake::send(&self.socket, &mut session);
             }
-            outcome.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            match outcome {
+                Err(_) if filled > 0 => break,
+                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+                Ok(_) => {}
+            }
         }
+        Ok(filled)
     }
 
     /// Takes some or all of `plain`, no more than [`OUTGOING_LIMIT`] beyond

@@ -41,7 +41,9 @@ impl SocketOptions {
     pub fn apply(self, socket: &TcpStream) -> io::Result<()> {
         socket.set_nodelay(true)?;
         sockopt::set_socket_keepalive(socket, self.keepalive)?;
-        sockopt::set_tcp_user_timeout(socket, self.user_timeout)?;
+        if self.user_timeout > 0 {
+            sockopt::set_tcp_user_timeout(socket, self.user_timeout)?;
+        }
         Ok(())
     }
 }

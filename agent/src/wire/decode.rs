@@ -21,6 +21,9 @@ pub const MAX_INFLATED_BYTES: usize = 1024 * 1024;
 pub enum Piece<'a> {
     /// All headers of a new frame, each with its CRLF, without the blank line.
     Headers(&'a [u8]),
+    /// The first headers of a new frame that has more than are accepted, whole
+    /// lines. What follows as the body is the rest of them and the body.
+    LongHeaders(&'a [u8]),
     /// The next bytes of the body, never empty.
     Body(&'a [u8]),
     /// The frame is complete.
@@ -133,10 +136,8 @@ impl Decoder {
         // The usual case first: all headers lie in the input, in clear.
         if !extent.compressed && self.partial.is_empty() {
             let window: &'i [u8] = &input[..input.len().min(extent.wire)];
-            if let Some(end) = find_blank_line(window, 0) {
-                if end > self.max_header_bytes {
-                    return Err(WireError::FrameHeadersTooLong);
-                }
+            let end = find_blank_line(window, 0).filter(|&end| end <= self.max_header_bytes);
+            if let Some(end) = end {
                 *input = &input[end..];
                 extent.wire -= end;
                 extent.plain -= end;
@@ -181,7 +182,12 @@ impl Decoder {
                 return Ok(None);
             }
             if self.partial.len() > self.max_header_bytes {
-                return Err(WireError::FrameHeadersTooLong);
+                let first = &self.partial[..self.max_header_bytes];
+                let end = first.windows(2).rposition(|two| two == b"\r\n");
+                let end = end.ok_or(WireError::FrameHeadersTooLong)? + 2;
+                self.phase = Phase::Body(extent);
+                self.partial_is_spent = true;
+                return Ok(Some(Piece::LongHeaders(&self.partial[..end])));
             }
             if find_blank_line(&self.partial, before.saturating_sub(3)).is_some() {
                 self.phase = Phase::Body(extent);

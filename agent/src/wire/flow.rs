@@ -2,7 +2,9 @@
 //!
 //! The receiving end says from time to time how many kilobytes it has passed
 //! on to its own socket (`SKB`); the sending end stops reading its socket when
-//! more than a window of bytes is not yet covered by that.
+//! more than a window of bytes is not yet covered by that. Every relay in use
+//! says it; the reference sends without a window until it does, which a relay
+//! pays for with memory.
 //!
 //! What is under way to a visitor who does not read lies in the relay's
 //! memory, and the reference slows everybody down once it holds a megabyte for
@@ -29,9 +31,13 @@ const SMALLEST_ROOM_BYTES: u64 = 4 * 1024;
 /// does data that takes up to twice the quickest confirmation so far: on some
 /// mobile links that alone is seconds.
 const QUICK: Duration = Duration::from_secs(1);
+/// Round trip that is reckoned with before one was measured.
+const UNKNOWN_ROUND_TRIP: Duration = Duration::from_secs(2);
 /// Bytes that are passed on before the sender is told again. The reference
 /// stops at 47 KB, so half a window is left on the way.
 pub const REPORT_BYTES: u64 = 16 * 1024;
+/// Bytes that come before the sender is told the first time.
+pub const FIRST_REPORT_BYTES: u64 = 4 * 1024;
 
 /// What the windows of one tunnel share.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +49,11 @@ pub(super) struct WindowPool {
 impl WindowPool {
     pub(super) fn new() -> Self {
         Self { left: WINDOW_POOL_BYTES, quickest: Duration::MAX }
+    }
+
+    /// About how long the other end takes to answer.
+    pub(super) fn round_trip(&self) -> Duration {
+        if self.quickest == Duration::MAX { UNKNOWN_ROUND_TRIP } else { self.quickest }
     }
 
     fn is_quick(&mut self, latency: Duration) -> bool {
@@ -141,21 +152,31 @@ impl SendWindow {
 /// The receiver's account of one stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Receipts {
+    received: u64,
     delivered: u64,
     /// What was last reported; `None` before the first report.
     reported: Option<u64>,
 }
 
 impl Receipts {
+    /// Notes that `bytes` came.
+    pub(super) fn received(&mut self, bytes: u64) {
+        self.received += bytes;
+    }
+
     /// Notes that `bytes` were passed on.
     pub(super) fn delivered(&mut self, bytes: u64) {
         self.delivered += bytes;
     }
 
-    /// Whether a report is due. The first one is due at once: only it sets the
-    /// reference's window to work.
+    /// Whether a report is due. Only the first one sets the reference's window
+    /// to work, so it does not wait until something is passed on; but a small
+    /// request needs none.
     pub(super) fn is_due(&self) -> bool {
-        self.reported.is_none_or(|reported| self.delivered - reported >= REPORT_BYTES)
+        match self.reported {
+            Some(reported) => self.delivered - reported >= REPORT_BYTES,
+            None => self.received >= FIRST_REPORT_BYTES,
+        }
     }
 
     /// Makes the report: kilobytes passed on so far, rounded down.
@@ -243,10 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_receipt_is_due_at_once_and_the_next_after_sixteen_kilobytes() {
+    fn the_first_receipt_is_due_early_and_the_next_after_sixteen_kilobytes() {
         let mut receipts = Receipts::default();
-        assert!(receipts.is_due());
+        receipts.received(FIRST_REPORT_BYTES - 1);
+        assert!(!receipts.is_due(), "a small request needs none");
+        receipts.received(1);
+        assert!(receipts.is_due(), "even if nothing is passed on");
         assert_eq!(receipts.report(), 0);
+        receipts.received(REPORT_BYTES);
         receipts.delivered(REPORT_BYTES - 1);
         assert!(!receipts.is_due());
         receipts.delivered(1);

@@ -39,7 +39,7 @@ pub struct Headers<'a> {
     pub ping: Option<&'a [u8]>,
     /// `PONG`.
     pub pong: Option<&'a [u8]>,
-    /// `SKB` or `SPD`: kilobytes of this stream that the sender has passed on.
+    /// `SKB`: kilobytes of this stream that the sender has passed on.
     pub delivered_kilobytes: Option<u64>,
     /// `ZRST`: start a new zlib stream.
     pub restart_compression: bool,
@@ -94,7 +94,8 @@ impl<'a> Headers<'a> {
             b"noop" => self.noop = true,
             b"ping" => self.ping = Some(value),
             b"pong" => self.pong = Some(value),
-            b"skb" | b"spd" => {
+            // `SPD`, the flow control of old, is a speed, and nobody sends it.
+            b"skb" => {
                 self.delivered_kilobytes = Some(number(value).ok_or(WireError::Number)?);
             }
             b"zrst" => self.restart_compression = true,

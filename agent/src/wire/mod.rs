@@ -31,7 +31,9 @@ pub use answer::{Answer, KiteResult, Quota, Verdict};
 pub use decode::{Decoder, MAX_FRAME_BYTES, MAX_INFLATED_BYTES, Piece};
 pub use encode::{HEADER_ROOM, MAX_BODY_BYTES, SMALL_BODY_BYTES};
 pub use error::WireError;
-pub use flow::{FIRST_WINDOW_BYTES, LARGEST_WINDOW_BYTES, REPORT_BYTES, WINDOW_POOL_BYTES};
+pub use flow::{
+    FIRST_REPORT_BYTES, FIRST_WINDOW_BYTES, LARGEST_WINDOW_BYTES, REPORT_BYTES, WINDOW_POOL_BYTES,
+};
 pub use head::HeadReader;
 pub use headers::{Eof, Headers, lines};
 pub use inflate::Inflater;

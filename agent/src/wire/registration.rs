@@ -121,6 +121,9 @@ impl Registration {
         }
         if answer.status.is_some() {
             self.relay_adds_kites = answer.add_kites;
+            // What flew on the connection before this one does no longer.
+            let flying = self.kites.iter_mut().filter(|kite| kite.state == KiteState::Flying);
+            flying.for_each(|kite| kite.state = KiteState::Requested);
         }
         if let Some(session_id) = &answer.session_id {
             // Relays know a tunnel by the newest id only (`protocol.md` 3.6).

@@ -93,7 +93,7 @@ pub(crate) fn decode<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Outcome {
         }
         loop {
             match decoder.next(&mut part) {
-                Ok(Some(Piece::Headers(block))) => {
+                Ok(Some(Piece::Headers(block) | Piece::LongHeaders(block))) => {
                     if let Err(error) = Headers::parse(block).and_then(|headers| {
                         if headers.has_meaning() {
                             Ok(())

@@ -16,7 +16,7 @@ use crate::agent::stream::Stream;
 use crate::wire::{Eof, Event, Session, WireError};
 
 /// One read from the tunnel; a few TLS records.
-const READ_BYTES: usize = 32 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 /// How often the reader goes on before it lets the other tasks have a turn.
 const READS_PER_TURN: u32 = 4;
 /// How long the tunnel is not read while data for slow services fills the
@@ -36,7 +36,6 @@ impl Tunnel {
         let mut buffer = vec![0; READ_BYTES];
         let mut reads = 0;
         loop {
-            self.flush();
             if let Some(error) = self.failure.take() {
                 return TunnelEnd::Lost(error);
             }
@@ -56,6 +55,8 @@ impl Tunnel {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // What all these bytes brought about goes in one piece.
+                    self.flush();
                     if let Err(error) = self.connection.readable().await {
                         return TunnelEnd::Lost(error);
                     }

@@ -13,6 +13,9 @@ fn decode_in(parts: &[&[u8]], max_header_bytes: usize) -> Decoded {
         loop {
             match decoder.next(&mut part) {
                 Ok(Some(Piece::Headers(block))) => frames.push((block.to_vec(), Vec::new())),
+                Ok(Some(Piece::LongHeaders(_))) => {
+                    return (frames, Err(WireError::FrameHeadersTooLong));
+                }
                 Ok(Some(Piece::Body(bytes))) => {
                     frames.last_mut().expect("headers first").1.extend_from_slice(bytes);
                 }
@@ -158,4 +161,29 @@ fn memory_of_long_headers_is_given_back() {
     let mut rest = &b"2\r\n"[..];
     while decoder.next(&mut rest).expect("valid").is_some() {}
     assert!(decoder.partial.capacity() <= KEPT_PARTIAL_BYTES);
+}
+
+#[test]
+fn of_too_many_headers_the_first_lines_come_out_and_the_next_frame_is_whole() {
+    let payload = format!("SID: 5\r\nHost: {}\r\nRIP: 1\r\n\r\nbody", "a".repeat(90));
+    let plain = [format!("{:x}\r\n{payload}", payload.len()).into_bytes(), b"2\r\n\r\n".into()];
+    let packed = [compressed(payload.as_bytes(), payload.len()), b"2\r\n\r\n".into()];
+    for wire in [plain.concat(), packed.concat()] {
+        for cut in 0..=wire.len() {
+            let (mut first, mut second) = wire.split_at(cut);
+            let mut decoder = Decoder::new(64);
+            let mut seen = Vec::new();
+            for part in [&mut first, &mut second] {
+                while let Some(piece) = decoder.next(part).expect("no error") {
+                    match piece {
+                        Piece::LongHeaders(block) => seen.push(block.to_vec()),
+                        Piece::Headers(block) => seen.push([b"next ", block].concat()),
+                        Piece::Body(_) | Piece::End => {}
+                    }
+                }
+            }
+            assert_eq!(seen, [b"SID: 5\r\n".to_vec(), b"next ".to_vec()], "cut at {cut}");
+            assert!(decoder.is_between_frames());
+        }
+    }
 }

@@ -17,16 +17,16 @@
 //! never waits in here at all.
 
 mod event;
+mod send;
 mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Quota};
-use super::burst::{BurstGuard, PADDING_BYTES};
+use super::burst::BurstGuard;
 use super::decode::{Decoder, Piece};
-use super::deflate::{Deflater, SHORTEST_COMPRESSED_BYTES};
+use super::deflate::Deflater;
 use super::encode;
 use super::error::WireError;
 use super::flow::WindowPool;
@@ -46,9 +46,6 @@ const HALF_CLOSED_CHECK: Duration = Duration::from_secs(5);
 const MAX_REFUSALS: usize = 256;
 /// Longest text of a PING that is echoed (`protocol.md` 6).
 const MAX_PING_BYTES: usize = 64;
-/// Kite frames that wait to be sent; a peer that asks for more without reading
-/// the answers gets none for the rest.
-const MAX_PAYLOADS: usize = 8;
 /// Largest stream id that small agents can read (`protocol.md` 6).
 const LARGEST_STREAM_ID: u32 = 99_999_999;
 
@@ -93,7 +90,6 @@ pub struct Session {
     sign_of_life: Option<SignOfLife>,
     pings_sent: u64,
     burst: BurstGuard,
-    padding_is_due: bool,
     deflater: Option<Deflater>,
     /// The last compressed payload, and the frame around it.
     deflated: Vec<u8>,
@@ -128,7 +124,6 @@ impl Session {
             sign_of_life: None,
             pings_sent: 0,
             burst: BurstGuard::default(),
-            padding_is_due: false,
             deflater: settings.compress.then(Deflater::new),
             deflated: Vec::new(),
             compressed: Vec::new(),
@@ -148,7 +143,7 @@ impl Session {
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'s>>, WireError> {
         if !input.is_empty() {
-            self.burst.heard(now);
+            self.burst.heard(now, self.pool.round_trip());
         }
         let Some(piece) = self.decoder.next(input)? else { return Ok(None) };
         let event = match piece {
@@ -162,11 +157,24 @@ impl Session {
                     // The driver may have closed it since the headers came.
                     Some(known) if known.takes_data() => {
                         known.active = now;
+                        known.receipts.received(bytes.len() as u64);
+                        if !known.is_queued && known.owes_receipt() {
+                            known.is_queued = true;
+                            self.queue.push_back(stream);
+                        }
                         Event::Data { stream, bytes }
                     }
                     _ => Event::Progress,
                 }
             }
+            // A visitor's endless Host makes such a frame; it costs the visitor.
+            Piece::LongHeaders(block) => match Headers::parse(block)?.stream {
+                Some(stream) if !self.streams.contains_key(&stream) => {
+                    Self::push_refusal(&mut self.refusals, stream);
+                    Event::Progress
+                }
+                _ => return Err(WireError::FrameHeadersTooLong),
+            },
             Piece::Headers(block) => {
                 let headers = Headers::parse(block)?;
                 if !headers.has_meaning() {
@@ -211,10 +219,6 @@ impl Session {
                         self.next_check.get_or_insert(now + HALF_CLOSED_CHECK);
                     }
                     Event::Eof { stream, eof }
-                } else if let Some(known) = self.streams.get_mut(&stream) {
-                    known.active = now;
-                    self.body_of = Some(stream);
-                    Event::Progress
                 } else {
                     let open = match self.settings.role {
                         Role::Agent => Open::read(&headers),
@@ -222,20 +226,27 @@ impl Session {
                         Role::Relay => None,
                     };
                     match open {
-                        Some(open) if self.streams.len() >= self.settings.max_streams => {
-                            Event::TooManyStreams { stream, open }
-                        }
                         Some(open) => {
-                            let mut new = Stream::new(now);
-                            // The first receipt sets the relay's window to work.
-                            new.is_queued = true;
-                            self.queue.push_back(stream);
-                            self.streams.insert(stream, new);
+                            // The relay has forgotten whoever had this id.
+                            if let Some(mut old) = self.streams.remove(&stream) {
+                                old.window.release(&mut self.pool);
+                                self.queue.retain(|&queued| queued != stream);
+                            }
+                            if self.streams.len() >= self.settings.max_streams {
+                                return Ok(Some(Event::TooManyStreams { stream, open }));
+                            }
+                            self.streams.insert(stream, Stream::new(now));
                             self.body_of = Some(stream);
                             Event::Open { stream, open }
                         }
                         None => {
-                            Self::push_refusal(&mut self.refusals, stream);
+                            match self.streams.get_mut(&stream) {
+                                Some(known) => {
+                                    known.active = now;
+                                    self.body_of = Some(stream);
+                                }
+                                None => Self::push_refusal(&mut self.refusals, stream),
+                            }
                             Event::Progress
                         }
                     }
@@ -298,8 +309,6 @@ impl Session {
         self.note_frame(now, output.len() - start);
         let mut new = Stream::new(now);
         new.window.sent(now, body.len() as u64);
-        new.is_queued = true;
-        self.queue.push_back(stream);
         self.streams.insert(stream, new);
         Some(stream)
     }
@@ -309,29 +318,6 @@ impl Session {
     pub fn send_room(&self, stream: u32) -> usize {
         let known = self.streams.get(&stream).filter(|known| known.may_send());
         known.map_or(0, |known| usize::try_from(known.window.room()).unwrap_or(usize::MAX))
-    }
-
-    /// Frames the bytes at `body` in `buffer`, which has
-    /// [`HEADER_ROOM`](super::HEADER_ROOM) bytes free in front of them.
-    pub fn data_frame<'b>(
-        &'b mut self,
-        now: Instant,
-        stream: u32,
-        buffer: &'b mut [u8],
-        body: Range<usize>,
-    ) -> &'b [u8] {
-        if let Some(known) = self.streams.get_mut(&stream) {
-            known.window.sent(now, body.len() as u64);
-            known.active = now;
-        }
-        let frame = encode::data_frame(buffer, body, stream);
-        if self.deflater.is_some() && frame.len() > SHORTEST_COMPRESSED_BYTES {
-            self.compress(&buffer[frame]);
-            self.note_frame(now, self.compressed.len());
-            return &self.compressed;
-        }
-        self.note_frame(now, frame.len());
-        &buffer[frame]
     }
 
     /// Notes that our socket has taken `bytes` of this stream.
@@ -362,63 +348,6 @@ impl Session {
         Self::push_refusal(&mut self.refusals, stream);
     }
 
-    /// Sends a sign of life with the next control frames.
-    pub fn show_life(&mut self, sign: SignOfLife) {
-        self.sign_of_life = Some(sign);
-    }
-
-    /// Sends the payload of a kite request or answer with the next control
-    /// frames; false when too many wait already.
-    pub fn send_payload(&mut self, payload: Vec<u8>) -> bool {
-        let has_room = self.payloads.len() < MAX_PAYLOADS;
-        if has_room {
-            self.payloads.push_back(payload);
-        }
-        has_room
-    }
-
-    /// Whether [`Self::control_frames`] has something to write.
-    pub fn has_control_frames(&self) -> bool {
-        self.padding_is_due
-            || self.pong.is_some()
-            || self.sign_of_life.is_some()
-            || !self.payloads.is_empty()
-            || !self.queue.is_empty()
-            || !self.refusals.is_empty()
-    }
-
-    /// Appends what the other end has to be told, until `output` is
-    /// `limit` bytes long or a little more.
-    pub fn control_frames(&mut self, now: Instant, output: &mut Vec<u8>, limit: usize) {
-        while output.len() < limit {
-            let start = output.len();
-            if self.padding_is_due {
-                encode::push_noop(output, PADDING_BYTES - 20);
-            } else if let Some(text) = self.pong.take() {
-                encode::push_pong(output, &text);
-            } else if let Some(payload) = self.payloads.pop_front() {
-                encode::push_payload(output, &payload);
-            } else if let Some(stream) = self.queue.pop_front() {
-                self.stream_frame(stream, output);
-            } else if let Some(stream) = self.refusals.pop_front() {
-                encode::push_eof(output, stream, Eof::BOTH);
-            } else if let Some(sign) = self.sign_of_life.take() {
-                match sign {
-                    SignOfLife::Ping => {
-                        self.pings_sent += 1;
-                        encode::push_ping(output, self.pings_sent);
-                    }
-                    SignOfLife::Noop => encode::push_noop(output, 1),
-                }
-            } else {
-                return;
-            }
-            if output.len() > start {
-                self.note_frame(now, output.len() - start);
-            }
-        }
-    }
-
     /// When [`Self::expired_stream`] is to be called.
     pub fn deadline(&self) -> Option<Instant> {
         self.next_check
@@ -447,26 +376,6 @@ impl Session {
         self.streams.len()
     }
 
-    /// Writes one frame for a stream with something to tell; it is queued
-    /// again when there is more.
-    fn stream_frame(&mut self, stream: u32, output: &mut Vec<u8>) {
-        let Some(known) = self.streams.get_mut(&stream) else { return };
-        known.is_queued = false;
-        if known.owes_receipt() {
-            let kilobytes = known.receipts.report();
-            encode::push_receipt(output, stream, kilobytes);
-        } else if let Some(eof) = known.untold() {
-            encode::push_eof(output, stream, eof);
-            known.told(eof);
-        }
-        if known.is_over() {
-            known.window.release(&mut self.pool);
-            self.streams.remove(&stream);
-        } else if known.owes_receipt() || known.untold().is_some() {
-            self.enqueue(stream);
-        }
-    }
-
     fn enqueue(&mut self, stream: u32) {
         if let Some(known) = self.streams.get_mut(&stream) {
             if !known.is_queued {
@@ -480,21 +389,6 @@ impl Session {
         if refusals.len() < MAX_REFUSALS && !refusals.contains(&stream) {
             refusals.push_back(stream);
         }
-    }
-
-    fn note_frame(&mut self, now: Instant, bytes: usize) {
-        self.padding_is_due = self.settings.guard_bursts && self.burst.note(now, bytes);
-    }
-
-    /// Compresses the payload of an encoded frame into `self.compressed`.
-    fn compress(&mut self, frame: &[u8]) {
-        let Some(deflater) = &mut self.deflater else { return };
-        let line = frame.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        let payload = &frame[line..];
-        self.deflated.clear();
-        deflater.deflate(payload, &mut self.deflated);
-        self.compressed.clear();
-        encode::push_compressed(&mut self.compressed, payload.len(), &self.deflated);
     }
 
     fn advance_stream_id(&mut self) {

@@ -130,7 +130,7 @@ fn streams_above_the_limit_are_refused_and_the_others_live() {
     }
     let answer = output(&mut agent, now);
     assert_eq!(answer.matches("EOF: 1WR").count(), MAX_REFUSALS);
-    assert_eq!(answer.matches("SKB: 0").count(), 3);
+    assert_eq!(answer.matches("SKB").count(), 0, "a small request needs no receipt");
     agent.close(now, 2, Eof::BOTH);
     output(&mut agent, now);
     let events = feed(&mut agent, now, &frame(&format!("SID: 2000\r\n{GET}"), ""));
@@ -300,4 +300,28 @@ fn a_host_that_is_no_text_opens_a_stream_for_no_kite() {
     let event = session.receive(Instant::now(), &mut input);
     let Ok(Some(Event::Open { stream: 5, open })) = event else { panic!("{event:?}") };
     assert_eq!((open.protocol, open.host), ("http", "?"));
+}
+
+/// A visitor of a wildcard kite may name any host, of any length.
+#[test]
+fn a_host_without_end_costs_its_stream_only() {
+    let now = Instant::now();
+    let mut agent = session(Role::Agent, 3);
+    let open = frame(&format!("SID: 5\r\nProto: http\r\nHost: {}\r\n", "a".repeat(300_000)), "x");
+    assert_eq!(feed(&mut agent, now, &open).as_deref(), Ok(&[][..]));
+    assert_eq!(output(&mut agent, now), "18\\r\\nSID: 5\\r\\nEOF: 1WR\\r\\n\\r\\nBye!");
+    let events = feed(&mut agent, now, &frame(&format!("SID: 7\r\n{GET}"), "x")).expect("valid");
+    assert!(events[0].starts_with("Open"), "{events:?}");
+}
+
+#[test]
+fn an_id_that_is_given_away_again_is_a_new_stream() {
+    let now = Instant::now();
+    let mut agent = session(Role::Agent, 1);
+    for _ in 0..3 {
+        let events = feed(&mut agent, now, &frame(&format!("SID: 5\r\n{GET}"), "x"));
+        assert!(events.expect("valid")[0].starts_with("Open"));
+        assert_eq!(agent.stream_count(), 1);
+        assert_bounded(&agent);
+    }
 }
