@@ -176,8 +176,22 @@ fn headers_that_are_none() {
 #[test]
 fn endless_headers_cost_little() {
     let line = format!("Future: {}\r\n", "a".repeat(1000));
-    let headers = format!("SID: 5\r\n{}", line.repeat(500));
+    let headers = format!("NOOP: 1\r\n{}", line.repeat(500));
     bytes_on_a_tunnel("a frame with endless headers", &frame(&headers, b""));
+}
+
+/// A visitor of a wildcard kite can make the relay send such a frame.
+#[test]
+fn a_visitor_s_endless_host_costs_the_visitor_only() {
+    let relay = FakeRelay::new();
+    let _agent = Agent::with_raw(&relay, Service::echo().port());
+    let mut tunnel = relay.accept_flying();
+    let host = format!("SID: 5\r\nProto: raw\r\nHost: {}\r\n", "a".repeat(300_000));
+    tunnel.send(&frame(&host, b"hello"));
+    tunnel.open(7, &Open::RAW, b"hello");
+    tunnel.until("the echo", |tunnel| tunnel.visit(7).data == b"hello");
+    tunnel.until("the refusal", |tunnel| tunnel.visit(5).is_over());
+    tunnel.ping("still there");
 }
 
 /// A visitor's address and name are kept as long as the stream is.

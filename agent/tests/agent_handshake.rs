@@ -6,7 +6,7 @@ mod agent_support;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent_support::{A_WHILE, Agent, FakeRelay, Open, Reply, SECRET, Service, Tunnel, wait_for};
-use kitelet::wire::{Answer, KiteRequest, Salt, TunnelRequest, Verdict};
+use kitelet::wire::{Answer, KiteRequest, KiteResult, Salt, TunnelRequest, Verdict};
 
 const RELAY_SECRET: &[u8] = b"a relay's own";
 
@@ -346,4 +346,28 @@ fn the_request_is_written_as_relays_expect_it() {
         assert_eq!((kite.salt.len(), kite.signature.len()), (36, 36));
         assert!(kite.is_signed_with(SECRET.as_bytes(), now()));
     }
+}
+
+/// A relay may say what it makes of each kite in a frame of its own.
+#[test]
+fn verdicts_one_by_one_are_told_as_they_come() {
+    let relay = FakeRelay::new();
+    let port = Service::echo().port();
+    let service = |name: &str| format!("service_on = raw:{name}.test:127.0.0.1:{port}:SECRET\n");
+    let agent = Agent::start(&relay, &(service("a") + &service("b")));
+    let (mut tunnel, request) = relay.accept_request();
+    let challenge = Verdict::Challenge("t123456789012345678901234567890123456".into());
+    tunnel.send(&Reply::default().all(&request, &challenge).encode());
+    let request = tunnel.next_kite_request();
+    for (kite, verdict) in
+        request.kites.iter().zip([Verdict::Flying, Verdict::Refused("quota".into())])
+    {
+        let results = vec![KiteResult { key: kite.key(), verdict }];
+        let payload = Answer { results, ..Answer::default() }.encode_payload();
+        tunnel.send(format!("{:x}\r\n", payload.len()).as_bytes());
+        tunnel.send(&payload);
+    }
+    agent.wait_for_log("raw:a.test flies");
+    agent.wait_for_log("refuses raw:b.test: the traffic quota is used up");
+    assert!(!agent.log().contains("says nothing of"), "{}", agent.log());
 }

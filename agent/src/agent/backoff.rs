@@ -18,8 +18,12 @@ const STABLE_AFTER: Duration = Duration::from_secs(30);
 const REFUSED_FIRST_WAIT: Duration = Duration::from_secs(20);
 /// Longest wait after refusals.
 const REFUSED_CAP: Duration = Duration::from_secs(300);
-/// Waits while the relay still holds our own lost tunnel.
+/// Waits while the relay may still hold our own lost tunnel.
 const DUPLICATE_WAIT: Duration = Duration::from_secs(10);
+/// The reference drops a dead tunnel within 75 seconds of a duplicate
+/// (`protocol.md` 3.6); after this time it is another machine that has the
+/// kites.
+const DUPLICATE_PATIENCE: Duration = Duration::from_secs(180);
 
 /// Why a try came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +57,15 @@ impl Backoff {
         let trouble_since = *self.trouble_since.get_or_insert(now);
         let tries = self.tries;
         self.tries = tries.saturating_add(1);
+        let trouble = now.saturating_duration_since(trouble_since);
+        let failure = match failure {
+            Failure::Duplicate if trouble >= DUPLICATE_PATIENCE => Failure::Refused,
+            other => other,
+        };
         let doubled = |first: Duration| first.saturating_mul(1 << tries.min(16));
         match failure {
             Failure::Network => {
-                let young = now.saturating_duration_since(trouble_since) < YOUNG;
-                let cap = if young { YOUNG_CAP } else { OLD_CAP };
+                let cap = if trouble < YOUNG { YOUNG_CAP } else { OLD_CAP };
                 fraction(doubled(FIRST_WAIT).min(cap), random)
             }
             Failure::Refused => {
@@ -122,5 +130,16 @@ mod tests {
         let waits: Vec<_> = (0..6).map(|_| backoff.wait(now, Failure::Refused, 0)).collect();
         assert!(waits[0] >= REFUSED_FIRST_WAIT / 2);
         assert_eq!(waits[5], REFUSED_CAP / 2);
+    }
+
+    #[test]
+    fn a_duplicate_is_asked_for_soon_while_it_may_be_our_own_lost_tunnel() {
+        let now = Instant::now();
+        let mut backoff = Backoff::default();
+        for _ in 0..10 {
+            assert!(backoff.wait(now, Failure::Duplicate, u32::MAX) <= DUPLICATE_WAIT);
+        }
+        let later = now + DUPLICATE_PATIENCE;
+        assert_eq!(backoff.wait(later, Failure::Duplicate, u32::MAX), REFUSED_CAP);
     }
 }

@@ -61,5 +61,7 @@ pub fn run(mut settings: Settings) -> Result<(), TlsSetupError> {
         Err(error) => warn!("stopped: signals cannot be watched: {error}"),
     }
     drop(tasks);
+    // What the tasks still had to tell is told while they are dropped.
+    while executor.try_tick() {}
     Ok(())
 }

@@ -1,56 +1,86 @@
 //! Says in words what a relay made of the kites, and what a person can mend.
 
+use std::collections::BTreeMap;
+
 use log::{error, info};
 
 use crate::config::RelaySettings;
 use crate::wire::{KiteId, KiteState, Quota, Registration};
 
-/// One line for each kite.
-pub(super) fn log_kites(relay: &RelaySettings, registration: &Registration) {
-    let RelaySettings { host, port } = relay;
-    for (id, state) in registration.kites() {
-        match state {
-            KiteState::Flying => info!("{id} flies by relay {host}:{port}"),
-            KiteState::Requested | KiteState::Challenged(_) => {
-                error!("relay {host}:{port} says nothing of {id}");
+/// What was logged last, so that a relay that says the same again and again
+/// does not fill the log.
+#[derive(Debug, Default)]
+pub(super) struct RegistrationLog {
+    kites: BTreeMap<KiteId, KiteState>,
+    quota: String,
+}
+
+impl RegistrationLog {
+    /// One line for each kite whose state is another than before. While a
+    /// verdict may still come (`is_final` is false), its absence is none.
+    pub(super) fn kites(
+        &mut self,
+        relay: &RelaySettings,
+        registration: &Registration,
+        is_final: bool,
+    ) {
+        for (id, state) in registration.kites() {
+            let is_open = matches!(state, KiteState::Requested | KiteState::Challenged(_));
+            if is_open && !is_final || self.kites.get(id) == Some(state) {
+                continue;
             }
-            KiteState::Duplicate => error!(
-                "relay {host}:{port} refuses {id}: another tunnel flies it. If that is this \
-                 machine's own lost tunnel, the relay drops it within two minutes; else another \
-                 machine has the same kite"
-            ),
-            KiteState::Refused(reason) => {
-                let mend = mend(id, reason);
-                error!("relay {host}:{port} refuses {id}: {mend}");
-            }
+            log_kite(relay, id, state);
+            self.kites.insert(id.clone(), state.clone());
+        }
+    }
+
+    /// The tunnel is gone: what flew is news when it flies again.
+    pub(super) fn tunnel_ended(&mut self) {
+        self.kites.retain(|_, state| *state != KiteState::Flying);
+    }
+
+    /// One line for what is left, if the relay keeps a quota and it is another
+    /// than before: relays send it with each sign of life.
+    pub(super) fn quota(&mut self, relay: &RelaySettings, quota: &Quota) {
+        if *quota == Quota::default() {
+            return;
+        }
+        let mut left = Vec::new();
+        if let Some(kilobytes) = quota.kilobytes {
+            left.push(format!("{} MB", kilobytes / 1024));
+        }
+        if let Some(days) = quota.days {
+            left.push(format!("{days} days"));
+        }
+        if let Some(connections) = quota.connections {
+            left.push(format!("{connections} connections at once"));
+        }
+        if let Some((visitors, seconds)) = quota.visitors {
+            left.push(format!("{visitors} visitors in {seconds} s"));
+        }
+        let left = left.join(", ");
+        if self.quota != left {
+            info!("quota left at relay {relay}: {left}");
+            self.quota = left;
         }
     }
 }
 
-/// One line for what is left, if the relay keeps a quota and `told`, the last
-/// such line, is another: relays send it with each sign of life.
-pub(super) fn log_quota(relay: &RelaySettings, quota: &Quota, told: &mut String) {
-    if *quota == Quota::default() {
-        return;
-    }
-    let RelaySettings { host, port } = relay;
-    let mut left = Vec::new();
-    if let Some(kilobytes) = quota.kilobytes {
-        left.push(format!("{} MB", kilobytes / 1024));
-    }
-    if let Some(days) = quota.days {
-        left.push(format!("{days} days"));
-    }
-    if let Some(connections) = quota.connections {
-        left.push(format!("{connections} connections at once"));
-    }
-    if let Some((visitors, seconds)) = quota.visitors {
-        left.push(format!("{visitors} visitors in {seconds} s"));
-    }
-    let left = left.join(", ");
-    if *told != left {
-        info!("quota left at relay {host}:{port}: {left}");
-        *told = left;
+fn log_kite(relay: &RelaySettings, id: &KiteId, state: &KiteState) {
+    match state {
+        KiteState::Flying => info!("{id} flies by relay {relay}"),
+        KiteState::Requested | KiteState::Challenged(_) => {
+            error!("relay {relay} says nothing of {id}");
+        }
+        KiteState::Duplicate => error!(
+            "relay {relay} refuses {id}: another tunnel flies it. If that is this machine's own \
+             lost tunnel, the relay drops it within two minutes; else another machine has the \
+             same kite"
+        ),
+        KiteState::Refused(reason) => {
+            let mend = mend(id, reason);
+            error!("relay {relay} refuses {id}: {mend}");
+        }
     }
 }
 

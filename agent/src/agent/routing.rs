@@ -25,8 +25,9 @@ pub(super) fn candidates(
     fallbacks.iter().filter_map(|protocol| best(kites, protocol, port, &host)).cloned().collect()
 }
 
-/// The kite of one protocol: of its own port before any port, the exact name
-/// before a wildcard, a close wildcard before a far one, the catch-all last.
+/// The kite of one protocol: of its own port before any port, then the exact
+/// name before a wildcard and a close wildcard before a far one, as the relay
+/// looks for it; the catch-all last.
 fn best<'a>(
     kites: &'a [Rc<KiteSettings>],
     protocol: &str,
@@ -49,7 +50,7 @@ fn best<'a>(
         } else {
             domain.len()
         };
-        (closeness, kite.id.port().is_some())
+        (domain != CATCH_ALL, kite.id.port().is_some(), closeness)
     })
 }
 
@@ -83,6 +84,8 @@ mod tests {
         assert_eq!(found(&ids, "http", 8080, "a.test"), ["http-8080:a.test"]);
         assert_eq!(found(&ids, "http", 80, "A.Test"), ["http:a.test"]);
         assert!(found(&["raw-22:a.test"], "raw", 23, "a.test").is_empty());
+        let ids = ["http:a.test", "http-8080:*.test"];
+        assert_eq!(found(&ids, "http", 8080, "a.test"), ["http-8080:*.test"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Keeps a tunnel to one relay: connects, registers the kites, runs the
 //! tunnel, and begins again for ever.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use smol::{LocalExecutor, future};
 use super::backoff::{Backoff, Failure};
 use super::heartbeat::Heartbeat;
 use super::opening::OpeningChoice;
-use super::registration_log::{log_kites, log_quota};
+use super::registration_log::RegistrationLog;
 use super::tunnel::{News, Tunnel, TunnelEnd};
 use super::visitors::Visitors;
 use crate::config::{RelaySettings, Security, Settings};
@@ -30,6 +31,10 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 /// Time that a relay has to accept the answer to its challenge; it gives an
 /// agent that does not answer 60 seconds itself (`protocol.md` 10).
 const CHALLENGE_TIME: Duration = Duration::from_secs(60);
+
+/// Connections of one handshake: one to be challenged on and one to answer on,
+/// and one more for a challenge that ran out meanwhile.
+const MAX_CONNECTIONS: u32 = 3;
 
 /// What all relays of an agent share.
 pub(super) struct Context {
@@ -47,8 +52,7 @@ pub(super) struct Supervisor {
     /// The id by which the relay knows our last tunnel, to take its place.
     session_id: Option<String>,
     backoff: Backoff,
-    /// What was last logged of the quota.
-    quota: String,
+    log: RegistrationLog,
     /// The last line that was logged about a failure, and how often.
     repeated: Option<(String, u32)>,
 }
@@ -80,7 +84,7 @@ impl Supervisor {
             opening: OpeningChoice::new(has_names),
             session_id: None,
             backoff: Backoff::default(),
-            quota: String::new(),
+            log: RegistrationLog::default(),
             repeated: None,
         }
     }
@@ -118,7 +122,7 @@ impl Supervisor {
     /// Connects and sends the head, a second time when the relay wants its
     /// challenge answered on a new connection.
     async fn register(&mut self, registration: &mut Registration) -> Result<Registered, Outage> {
-        loop {
+        for _ in 0..MAX_CONNECTIONS {
             let connection = self.open().await.map_err(Outage::Open)?;
             let request = registration.request(self.session_id.as_deref(), &mut fill_random);
             let handshake = exchange(&connection, &request);
@@ -135,11 +139,12 @@ impl Supervisor {
                     if let Some(status) = status {
                         return Err(Outage::Status(status));
                     }
-                    log_kites(&self.relay, registration);
+                    self.log.kites(&self.relay, registration, true);
                     return Err(Outage::Refused(failure_of(registration)));
                 }
             }
         }
+        Err(Outage::Refused(Failure::Refused))
     }
 
     /// Opens a connection the way that worked last; when the relay turns that
@@ -176,13 +181,12 @@ impl Supervisor {
             compress: settings.compress && answer.zlib_chunks,
             guard_bursts: true,
         });
-        let mut is_flying = step == Step::Fly;
-        if is_flying {
-            log_kites(&self.relay, &registration);
-        } else {
+        if step == Step::AnswerHere {
             session.send_payload(registration.answer_payload(&mut fill_random));
         }
-        log_quota(&self.relay, &answer.quota, &mut self.quota);
+        let is_flying = Cell::new(step == Step::Fly);
+        self.log.kites(&self.relay, &registration, false);
+        self.log.quota(&self.relay, &answer.quota);
         let keepalive = Duration::from_secs(settings.keepalive_seconds.into());
         let heartbeat = Heartbeat::new(Instant::now(), keepalive, may_be_pinged(&answer));
         let tunnel = Tunnel::new(
@@ -194,27 +198,27 @@ impl Supervisor {
             settings.max_streams,
         );
         let began = Instant::now();
-        let refused = std::cell::Cell::new(None);
-        let flying = std::cell::Cell::new(is_flying);
+        let refused = Cell::new(None);
         let mut on_news = |session: &mut Session, news: News| match news {
-            News::Quota(quota) => log_quota(&self.relay, &quota, &mut self.quota),
+            News::Quota(quota) => self.log.quota(&self.relay, &quota),
             News::Answer(answer) => {
-                match registration.apply(&answer) {
-                    Step::Fly if !is_flying => {
-                        is_flying = true;
-                        flying.set(true);
-                        log_kites(&self.relay, &registration);
+                let step = registration.apply(&answer);
+                let is_final = matches!(step, Step::Reconnect | Step::Refused);
+                self.log.kites(&self.relay, &registration, is_final);
+                self.log.quota(&self.relay, &answer.quota);
+                match step {
+                    Step::Fly => {
+                        is_flying.set(true);
+                        refused.set(None);
                     }
-                    Step::Fly | Step::Wait => {}
+                    Step::Wait => {}
                     Step::AnswerHere => {
                         session.send_payload(registration.answer_payload(&mut fill_random));
                     }
                     Step::Reconnect | Step::Refused => {
-                        log_kites(&self.relay, &registration);
                         refused.set(Some(failure_of(&registration)));
                     }
                 }
-                log_quota(&self.relay, &answer.quota, &mut self.quota);
                 if let Some(id) = registration.session_id() {
                     self.session_id = Some(id.to_owned());
                 }
@@ -223,12 +227,13 @@ impl Supervisor {
         let run = async { Some(tunnel.run(&rest, heartbeat, &mut on_news).await) };
         let unanswered = async {
             Timer::after(CHALLENGE_TIME).await;
-            if flying.get() {
+            if is_flying.get() {
                 future::pending::<()>().await;
             }
             None
         };
         let end = future::or(run, unanswered).await;
+        self.log.tunnel_ended();
         match (refused.get(), end) {
             (Some(failure), _) => Outage::Refused(failure),
             (None, None) => Outage::Timeout,
@@ -238,10 +243,9 @@ impl Supervisor {
 
     /// Tells about an outage once; the same one again is counted.
     fn log_outage(&mut self, outage: &Outage, wait: Duration) {
-        let RelaySettings { host, port } = &self.relay;
         let text = match outage {
             Outage::Open(error) => error.to_string(),
-            other => format!("relay {host}:{port}: {other}"),
+            other => format!("relay {}: {other}", self.relay),
         };
         match &mut self.repeated {
             Some((last, tries)) if *last == text && !matches!(outage, Outage::Ended(..)) => {

@@ -2,9 +2,6 @@
 //! one who cannot be served.
 
 use std::rc::Rc;
-use std::time::Duration;
-
-use log::{info, warn};
 
 use super::access::Visitor;
 use super::answer::{Refusal, error_url, refuse};
@@ -52,13 +49,6 @@ impl Visitors {
         let url = error_url(&self.error_urls, &request.host);
         refuse(&request.protocol, refusal, &request.host, url)
     }
-
-    /// The answer to a visitor above the limit of streams.
-    pub(super) fn refuse_overload(&self, open: &Open<'_>) -> Vec<u8> {
-        let request = Request::new(open);
-        warn!("{request}: too many visitors at once, not served (setting max_streams)");
-        self.refuse(&request, Refusal::Unavailable)
-    }
 }
 
 impl Request {
@@ -74,20 +64,6 @@ impl Request {
             },
         }
     }
-
-    /// The one log line of a visitor: who, service, how long, bytes.
-    pub(super) fn log_end(
-        &self,
-        service: Option<&str>,
-        lived: Duration,
-        received: u64,
-        sent: u64,
-        end: &str,
-    ) {
-        let service = service.unwrap_or("no service");
-        let seconds = lived.as_secs_f64();
-        info!("{self} to {service}: {seconds:.1} s, {received} bytes in, {sent} bytes out{end}");
-    }
 }
 
 fn beginning(text: &str) -> String {
@@ -100,17 +76,44 @@ fn beginning(text: &str) -> String {
 
 impl std::fmt::Display for Request {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // What the relay sends must not be able to forge a log line.
-        let address = match self.visitor.address.as_str() {
-            "" => "somebody",
-            address => address,
-        };
+        match self.visitor.ip() {
+            Some(address) => write!(formatter, "visitor {address} of ")?,
+            None if self.visitor.address.is_empty() => formatter.write_str("somebody at ")?,
+            None => write!(formatter, "visitor {:?} of ", self.visitor.address)?,
+        }
         let (protocol, host) = (&self.protocol, &self.host);
-        write!(
-            formatter,
-            "visitor {} of {}",
-            address.escape_debug(),
-            format_args!("{}:{}", protocol.escape_debug(), host.escape_debug())
-        )
+        // What the relay sends must not look like more of the line.
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_*".contains(&byte);
+        if protocol.bytes().chain(host.bytes()).all(is_name) {
+            write!(formatter, "{protocol}:{host}")
+        } else {
+            write!(formatter, "{protocol:?}:{host:?}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_relay_sends_cannot_look_like_more_of_a_log_line() {
+        let open = |visitor_address, host| {
+            let request = Request::new(&Open {
+                protocol: "raw",
+                host,
+                port: None,
+                visitor_address,
+                visitor_port: None,
+                visitor_tls: false,
+            });
+            request.to_string()
+        };
+        assert_eq!(open("::ffff:10.0.0.1", "a.test"), "visitor 10.0.0.1 of raw:a.test");
+        assert_eq!(open("", "a.test"), "somebody at raw:a.test");
+        assert_eq!(
+            open("10.0.0.1 of raw:b.test to c", "a b"),
+            "visitor \"10.0.0.1 of raw:b.test to c\" of \"raw\":\"a b\""
+        );
     }
 }

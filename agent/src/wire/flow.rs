@@ -126,6 +126,11 @@ impl SendWindow {
         }
     }
 
+    /// The other end wants less at a time.
+    pub(super) fn slow_down(&mut self) {
+        self.is_shrinking = true;
+    }
+
     /// Gives back what the window has of the pool; the stream is over.
     pub(super) fn release(&mut self, pool: &mut WindowPool) {
         pool.left += self.window - FIRST_WINDOW_BYTES;

@@ -41,6 +41,8 @@ pub struct Headers<'a> {
     pub pong: Option<&'a [u8]>,
     /// `SKB`: kilobytes of this stream that the sender has passed on.
     pub delivered_kilobytes: Option<u64>,
+    /// `SPD`, the flow control of old, which nobody sends now: send less.
+    pub slow_down: bool,
     /// `ZRST`: start a new zlib stream.
     pub restart_compression: bool,
     /// `Quota` in kilobytes.
@@ -94,7 +96,7 @@ impl<'a> Headers<'a> {
             b"noop" => self.noop = true,
             b"ping" => self.ping = Some(value),
             b"pong" => self.pong = Some(value),
-            // `SPD`, the flow control of old, is a speed, and nobody sends it.
+            b"spd" => self.slow_down = true,
             b"skb" => {
                 self.delivered_kilobytes = Some(number(value).ok_or(WireError::Number)?);
             }

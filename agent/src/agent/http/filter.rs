@@ -115,15 +115,8 @@ impl RequestFilter {
         (keeps && !self.buffer.is_empty()).then_some(&self.buffer[..])
     }
 
-    /// Whether the requests are no longer followed: nothing stands between the
-    /// visitor and the service any more.
-    pub fn is_blind(&self) -> bool {
-        matches!(self.state, State::Blind)
-    }
-
-    /// What the buffer takes up on the heap, in bytes; for tests.
-    #[cfg(test)]
-    pub(super) fn held_bytes(&self) -> usize {
+    /// What the buffer takes up on the heap, in bytes.
+    pub fn held_bytes(&self) -> usize {
         self.buffer.capacity()
     }
 
@@ -234,7 +227,7 @@ impl RequestFilter {
         {
             return Some(Refusal::Unauthorized);
         }
-        if self.has_firewall() {
+        if self.kite.url_firewall() {
             let rule = firewall::broken_rule(head.method(), head.target())?;
             return Some(Refusal::Firewall { rule });
         }
@@ -259,14 +252,7 @@ impl RequestFilter {
 
     /// Whether what cannot be read must not pass.
     fn is_guarded(&self) -> bool {
-        self.has_firewall() || !self.kite.flags.passwords.is_empty()
-    }
-
-    /// The firewall spares kites that let in known visitors only
-    /// (`protocol.md` 13.2: "trusted").
-    fn has_firewall(&self) -> bool {
-        let flags = &self.kite.flags;
-        !flags.insecure && flags.passwords.is_empty() && flags.allowed.is_empty()
+        self.kite.url_firewall() || !self.kite.flags.passwords.is_empty()
     }
 }
 

@@ -44,9 +44,11 @@ pub(super) struct Tunnel {
     work: Notify,
     streams: RefCell<BTreeMap<u32, Running>>,
     /// Bytes that wait for slow services, all streams together.
-    pub(super) buffered: Cell<usize>,
+    buffered: Cell<usize>,
     max_buffered: usize,
     max_streams: usize,
+    /// Visitors that were refused above that.
+    overloads: Cell<u32>,
     /// Rung when `buffered` falls.
     drained: Notify,
     /// The session's deadline that is being waited for.
@@ -55,6 +57,18 @@ pub(super) struct Tunnel {
     deadline_changed: Notify,
     /// Why the tunnel has to end, found by a stream's task.
     failure: Cell<Option<io::Error>>,
+}
+
+/// Ends the streams with the tunnel, however it ends: their tasks hold it, so
+/// it would never be dropped with them.
+struct EndStreams<'a>(&'a Tunnel);
+
+impl Drop for EndStreams<'_> {
+    fn drop(&mut self) {
+        for running in std::mem::take(&mut *self.0.streams.borrow_mut()).into_values() {
+            running.stream.give_up(self.0, "the tunnel ended");
+        }
+    }
 }
 
 /// A stream and the task that serves it.
@@ -107,6 +121,7 @@ impl Tunnel {
             buffered: Cell::new(0),
             max_buffered,
             max_streams,
+            overloads: Cell::new(0),
             drained: Notify::default(),
             watched: Cell::new(None),
             deadline_changed: Notify::default(),
@@ -122,6 +137,7 @@ impl Tunnel {
         heartbeat: Heartbeat,
         on_news: &mut dyn FnMut(&mut Session, News),
     ) -> TunnelEnd {
+        let _end = EndStreams(self);
         let heartbeat = Cell::new(heartbeat);
         let read = self.read(first, &heartbeat, on_news);
         let write = async { TunnelEnd::Lost(self.write().await) };
@@ -129,11 +145,7 @@ impl Tunnel {
             self.watch(&heartbeat).await;
             TunnelEnd::Silent
         };
-        let end = future::or(read, future::or(write, watch)).await;
-        // The streams' tasks hold the tunnel; without them it is dropped.
-        let streams = std::mem::take(&mut *self.streams.borrow_mut());
-        drop(streams);
-        end
+        future::or(read, future::or(write, watch)).await
     }
 
     /// Looks after the heartbeat and the half-closed streams; ends when the

@@ -8,12 +8,15 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
+use log::warn;
 use smol::future;
 
 use super::{News, Running, Tunnel, TunnelEnd};
+use crate::agent::answer::Refusal;
 use crate::agent::heartbeat::Heartbeat;
 use crate::agent::stream::Stream;
-use crate::wire::{Eof, Event, Session, WireError};
+use crate::agent::visitors::Request;
+use crate::wire::{Eof, Event, Open, Session, WireError};
 
 /// One read from the tunnel; a few TLS records.
 const READ_BYTES: usize = 64 * 1024;
@@ -98,11 +101,9 @@ impl Tunnel {
             match event {
                 Event::Progress => {}
                 Event::Open { stream, open } if !self.may_open(stream) => {
-                    let answer = self.visitors.refuse_overload(&open);
+                    let answer = self.refuse_overload(&open);
+                    self.send_answer(&mut session, now, stream, &answer);
                     session.close(now, stream, Eof::BOTH);
-                    if self.has_room() {
-                        self.send_answer(&mut session, now, stream, &answer);
-                    }
                 }
                 Event::Open { stream, open } => {
                     let serving = Stream::new(stream, &open);
@@ -111,16 +112,13 @@ impl Tunnel {
                     let running = Running { stream: serving, _task: task };
                     let old = self.streams.borrow_mut().insert(stream, running);
                     if let Some(old) = old {
-                        old.stream.give_up(self);
+                        old.stream.give_up(self, "the relay gave its number away");
                     }
                 }
                 Event::TooManyStreams { stream, open } => {
-                    let answer = self.visitors.refuse_overload(&open);
+                    let answer = self.refuse_overload(&open);
+                    self.send_answer(&mut session, now, stream, &answer);
                     session.refuse(stream);
-                    // A page for each of endless streams must not pile up.
-                    if self.has_room() {
-                        self.send_answer(&mut session, now, stream, &answer);
-                    }
                 }
                 Event::Data { stream, bytes } => {
                     if let Some(serving) = self.stream(stream) {
@@ -148,6 +146,25 @@ impl Tunnel {
         Ok(true)
     }
 
+    /// What a visitor above the limit is told: nothing, while the tunnel takes
+    /// nothing, since pages for endless visitors must not pile up.
+    fn refuse_overload(&self, open: &Open<'_>) -> Vec<u8> {
+        let refused = self.overloads.get().wrapping_add(1);
+        self.overloads.set(refused);
+        if refused.is_power_of_two() {
+            warn!(
+                "{refused} visitors in all were not served: the {} streams of a tunnel are in use \
+                 (setting max_streams)",
+                self.max_streams
+            );
+        }
+        if self.has_room() {
+            self.visitors.refuse(&Request::new(open), Refusal::Unavailable)
+        } else {
+            Vec::new()
+        }
+    }
+
     /// Whether one more stream may be: to the relay, one is over before its
     /// service was reached or took everything. Such a one has to go first.
     fn may_open(&self, stream: u32) -> bool {
@@ -158,7 +175,7 @@ impl Tunnel {
         let left = streams.iter().find(|(_, running)| running.stream.is_left());
         let left = left.map(|(&stream, _)| stream);
         let Some(left) = left.and_then(|left| streams.remove(&left)) else { return false };
-        left.stream.give_up(self);
+        left.stream.give_up(self, "room was needed for another");
         true
     }
 
@@ -166,8 +183,8 @@ impl Tunnel {
     /// that takes nothing for long loses its stream, so that the others get
     /// theirs.
     async fn wait_until_drained(&self) {
-        let end = Instant::now() + OVERRUN_PATIENCE;
         while self.buffered.get() > self.max_buffered {
+            let end = Instant::now() + OVERRUN_PATIENCE;
             let drained = async {
                 self.drained.wait().await;
                 false

@@ -4,6 +4,8 @@
 use std::io;
 use std::time::Instant;
 
+use event_listener::listener;
+
 use super::Tunnel;
 use crate::agent::stream::Progress;
 use crate::wire::{HEADER_ROOM, MAX_BODY_BYTES, Session};
@@ -50,6 +52,13 @@ impl Tunnel {
             return Progress::TunnelIsFull;
         }
         let mut session = self.session.borrow_mut();
+        if session.has_control_frames() {
+            // Padding above all has to come before the next data.
+            self.flush_session(&mut session);
+            if !self.has_room() {
+                return Progress::TunnelIsFull;
+            }
+        }
         let room = session.send_room(stream).min(MAX_BODY_BYTES);
         if room == 0 {
             return Progress::WindowIsFull;
@@ -83,16 +92,23 @@ impl Tunnel {
     ) {
         let mut scratch = self.scratch.borrow_mut();
         for part in answer.chunks(MAX_BODY_BYTES) {
+            self.flush_session(session);
             let body = HEADER_ROOM..HEADER_ROOM + part.len();
             scratch[body.clone()].copy_from_slice(part);
             self.send(session.data_frame(now, stream, &mut scratch, body));
         }
     }
 
+    /// Whether a service with little to say is better given time to say more.
+    pub(in crate::agent) fn is_strained(&self) -> bool {
+        self.session.borrow().is_strained()
+    }
+
     /// Waits until the tunnel takes a frame at once.
     pub(in crate::agent) async fn wait_for_room(&self) {
         while !self.has_room() {
-            let bell = self.room.listen();
+            // On the stack: on a slow link this happens for each frame.
+            listener!(self.room => bell);
             if self.has_room() {
                 break;
             }
@@ -111,12 +127,12 @@ impl Tunnel {
         self.outgoing.borrow().is_empty()
     }
 
-    pub(super) fn is_flushed(&self) -> bool {
+    fn is_flushed(&self) -> bool {
         self.has_room() && !self.connection.has_unsent()
     }
 
     /// Sends a frame as far as the connection takes it; the rest waits.
-    pub(super) fn send(&self, frame: &[u8]) {
+    fn send(&self, frame: &[u8]) {
         let mut outgoing = self.outgoing.borrow_mut();
         let taken = if outgoing.is_empty() { self.try_write(frame) } else { 0 };
         outgoing.bytes.extend_from_slice(&frame[taken..]);
@@ -128,17 +144,17 @@ impl Tunnel {
     /// Sends what waits and what the session has to say, as far as the
     /// connection takes it now.
     pub(in crate::agent) fn flush(&self) {
+        self.flush_session(&mut self.session.borrow_mut());
+    }
+
+    fn flush_session(&self, session: &mut Session) {
         loop {
             let mut outgoing = self.outgoing.borrow_mut();
             if !outgoing.is_empty() {
                 let taken = self.try_write(&outgoing.bytes[outgoing.taken..]);
                 outgoing.take(taken);
             }
-            if !outgoing.is_empty() {
-                break;
-            }
-            let mut session = self.session.borrow_mut();
-            if !session.has_control_frames() {
+            if !outgoing.is_empty() || !session.has_control_frames() {
                 break;
             }
             session.control_frames(Instant::now(), &mut outgoing.bytes, CONTROL_BYTES);
@@ -154,7 +170,7 @@ impl Tunnel {
         }
     }
 
-    pub(super) fn try_write(&self, bytes: &[u8]) -> usize {
+    fn try_write(&self, bytes: &[u8]) -> usize {
         match self.connection.try_write(bytes) {
             Ok(taken) => taken,
             Err(error) => {
@@ -164,7 +180,7 @@ impl Tunnel {
         }
     }
 
-    pub(super) fn note_failure(&self, error: io::Error) {
+    fn note_failure(&self, error: io::Error) {
         if error.kind() != io::ErrorKind::WouldBlock {
             self.failure.set(Some(error));
             self.work.notify();

@@ -264,6 +264,10 @@ impl Session {
         headers: &Headers<'a>,
         block: &'a [u8],
     ) -> Result<Event<'a>, WireError> {
+        let known = headers.stream.and_then(|stream| streams.get_mut(&stream));
+        if let (Some(known), true) = (known, headers.slow_down) {
+            known.window.slow_down();
+        }
         if let (Some(stream), Some(kilobytes)) = (headers.stream, headers.delivered_kilobytes) {
             let Some(known) = streams.get_mut(&stream) else { return Ok(Event::Progress) };
             known.window.delivered(now, kilobytes, pool);

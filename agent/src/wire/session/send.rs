@@ -12,7 +12,7 @@ use crate::wire::headers::Eof;
 
 /// Kite frames that wait to be sent; a peer that asks for more without reading
 /// the answers gets none for the rest.
-const MAX_PAYLOADS: usize = 8;
+pub(super) const MAX_PAYLOADS: usize = 8;
 
 impl Session {
     /// Frames the bytes at `body` in `buffer`, which has

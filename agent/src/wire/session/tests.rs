@@ -1,6 +1,7 @@
 //! What a session does with a peer that lies, floods or goes away: nothing in
 //! it grows without bound, and nothing reaches the driver that it must not.
 
+use super::send::MAX_PAYLOADS;
 use super::*;
 use crate::wire::{HEADER_ROOM, HeadReader, MAX_REQUEST_BYTES};
 

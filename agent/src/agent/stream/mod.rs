@@ -2,13 +2,16 @@
 //! services that speak first do not wait, and moves bytes both ways until
 //! both are done.
 
+mod fate;
+mod incoming;
+
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
+use log::info;
 use smol::future;
 
 use super::answer::Refusal;
@@ -17,13 +20,18 @@ use super::notify::Notify;
 use super::proxy_protocol;
 use super::tunnel::Tunnel;
 use super::visitors::Request;
-use crate::config::{KiteSettings, Origin};
+use crate::config::KiteSettings;
 use crate::net::{ServiceSocket, dial_service};
 use crate::wire::{Eof, HALF_CLOSED_LIMIT, Open};
+use fate::Fate;
+use incoming::Incoming;
 
 /// Time that a service has to accept a connection. A machine in the service's
 /// network that is switched off is noticed after three seconds.
 const DIAL_TIME: Duration = Duration::from_secs(10);
+/// Time that a service gets to say more at once, when the relay has to bear
+/// many small frames already; below what a person notices.
+const GATHERING_TIME: Duration = Duration::from_millis(30);
 /// Bytes that a stream may send before the others have their turn.
 const TURN_BYTES: usize = 64 * 1024;
 
@@ -31,6 +39,8 @@ const TURN_BYTES: usize = 64 * 1024;
 pub(super) struct Stream {
     id: u32,
     request: Request,
+    /// The kite that serves the visitor, once it is found.
+    kite: RefCell<Option<Rc<KiteSettings>>>,
     started: Instant,
     socket: RefCell<Option<Rc<ServiceSocket>>>,
     incoming: RefCell<Incoming>,
@@ -46,35 +56,6 @@ pub(super) struct Stream {
     /// Rung with a new fate.
     fated: Notify,
     sent: Cell<u64>,
-}
-
-/// Bytes from the visitor that the service has not taken yet.
-#[derive(Default)]
-struct Incoming {
-    /// What the kite does to requests; `None` before the service is there and
-    /// for kites that are not HTTP.
-    filter: Option<RequestFilter>,
-    waiting: Vec<u8>,
-    /// How many of the waiting bytes the service has taken.
-    taken: usize,
-    received: u64,
-    delivered: u64,
-    service_is_closed: bool,
-}
-
-/// Why a stream ends before both directions are done.
-#[derive(Debug)]
-enum Fate {
-    /// It was half-closed and idle for too long.
-    Abandoned,
-    /// Its service takes nothing while the buffers are full.
-    Overrun,
-    /// The request is not passed on.
-    Refused(Refusal),
-    /// The service's connection broke.
-    Broken(io::Error),
-    /// Nobody serves this.
-    Unserved(String),
 }
 
 /// What came of moving bytes from a service into the tunnel.
@@ -110,6 +91,7 @@ impl Stream {
         Rc::new(Self {
             id,
             request: Request::new(open),
+            kite: RefCell::new(None),
             started: Instant::now(),
             socket: RefCell::new(None),
             incoming: RefCell::default(),
@@ -125,12 +107,13 @@ impl Stream {
 
     /// Serves the visitor to the end.
     pub(super) async fn serve(self: Rc<Self>, tunnel: Rc<Tunnel>) {
-        let mut service = None;
         let fated = async {
             self.fated.wait().await;
         };
         let served = async {
-            if let Err(fate) = self.run(&tunnel, &mut service).await {
+            if let Err(fate) = self.run(&tunnel).await {
+                // A request that is refused is refused, whatever else breaks.
+                let fate = self.fate.take().unwrap_or(fate);
                 self.fate.set(Some(fate));
             }
         };
@@ -150,13 +133,8 @@ impl Stream {
             }
         }
         tunnel.with_session(|session| session.close(Instant::now(), self.id, Eof::BOTH));
-        self.set_waiting(&tunnel, &mut self.incoming.borrow_mut(), Vec::new());
         tunnel.forget(self.id, &self);
-        let end = fate.map_or_else(String::new, |fate| format!(", {fate}"));
-        let received = self.incoming.borrow().received;
-        let lived = self.started.elapsed();
-        let service = service.as_deref().map(describe);
-        self.request.log_end(service.as_deref(), lived, received, self.sent.get(), &end);
+        self.finish(&tunnel, &fate.map_or_else(String::new, |fate| format!(", {fate}")));
     }
 
     /// Takes bytes from the visitor; returns how many bytes are off our hands,
@@ -167,12 +145,12 @@ impl Stream {
         if incoming.service_is_closed {
             return 0;
         }
-        let before = incoming.waiting_bytes();
+        let before = incoming.held_bytes();
         match &*self.socket.borrow() {
             Some(socket) => self.filter(&mut incoming, socket, bytes),
             None => incoming.waiting.extend_from_slice(bytes),
         }
-        tunnel.count_waiting(before, incoming.waiting_bytes());
+        tunnel.count_waiting(before, incoming.held_bytes());
         incoming.newly_delivered()
     }
 
@@ -206,17 +184,35 @@ impl Stream {
         self.closed.get() == Eof::BOTH
     }
 
-    /// The stream's task is dropped: another stream takes its place.
-    pub(super) fn give_up(&self, tunnel: &Tunnel) {
-        let mut incoming = self.incoming.borrow_mut();
-        self.set_waiting(tunnel, &mut incoming, Vec::new());
-        let (lived, received) = (self.started.elapsed(), incoming.received);
-        self.request.log_end(None, lived, received, self.sent.get(), ", given up for another");
+    /// The stream's task is dropped; `why` is for the log.
+    pub(super) fn give_up(&self, tunnel: &Tunnel, why: &str) {
+        self.finish(tunnel, &format!(", {why}"));
     }
 
-    /// Bytes that wait for the service.
+    /// Forgets what waits, and writes the one log line of this visitor.
+    fn finish(&self, tunnel: &Tunnel, end: &str) {
+        let mut incoming = self.incoming.borrow_mut();
+        let held = incoming.held_bytes();
+        incoming.filter = None;
+        incoming.waiting = Vec::new();
+        incoming.taken = 0;
+        tunnel.count_waiting(held, 0);
+        let (received, sent) = (incoming.received, self.sent.get());
+        let seconds = self.started.elapsed().as_secs_f64();
+        let service = match &*self.kite.borrow() {
+            Some(kite) => match &kite.name {
+                Some(name) => format!("{name} at {}", kite.origin),
+                None => kite.origin.to_string(),
+            },
+            None => "no service".to_owned(),
+        };
+        let request = &self.request;
+        info!("{request} to {service}: {seconds:.1} s, {received} bytes in, {sent} bytes out{end}");
+    }
+
+    /// Bytes that this stream keeps for its service.
     pub(super) fn waiting(&self) -> usize {
-        self.incoming.borrow().waiting_bytes()
+        self.incoming.borrow().held_bytes()
     }
 
     fn meet(&self, fate: Fate) {
@@ -224,14 +220,10 @@ impl Stream {
         self.fated.notify();
     }
 
-    async fn run(
-        &self,
-        tunnel: &Tunnel,
-        service: &mut Option<Rc<KiteSettings>>,
-    ) -> Result<(), Fate> {
+    async fn run(&self, tunnel: &Tunnel) -> Result<(), Fate> {
         // Its state is large and needed for a moment only.
         let (kite, socket) = Box::pin(self.dial(tunnel)).await?;
-        *service = Some(Rc::clone(&kite));
+        *self.kite.borrow_mut() = Some(Rc::clone(&kite));
         self.connect(tunnel, kite, Rc::clone(&socket));
         let to_tunnel = self.move_to_tunnel(tunnel, &socket);
         let to_service = async {
@@ -262,7 +254,7 @@ impl Stream {
     /// The service is there: what has come meanwhile goes to it.
     fn connect(&self, tunnel: &Tunnel, kite: Rc<KiteSettings>, socket: Rc<ServiceSocket>) {
         let mut incoming = self.incoming.borrow_mut();
-        let before = incoming.waiting_bytes();
+        let before = incoming.held_bytes();
         let early = std::mem::take(&mut incoming.waiting);
         if let Some(version) = kite.flags.proxy_protocol {
             let visitor = &self.request.visitor;
@@ -272,7 +264,7 @@ impl Stream {
             incoming.filter = Some(RequestFilter::new(kite, self.request.visitor.clone()));
         }
         self.filter(&mut incoming, &socket, &early);
-        tunnel.count_waiting(before, incoming.waiting_bytes());
+        tunnel.count_waiting(before, incoming.held_bytes());
         *self.socket.borrow_mut() = Some(socket);
         let delivered = incoming.newly_delivered();
         drop(incoming);
@@ -324,6 +316,9 @@ impl Stream {
                 }
                 Progress::ServiceIsIdle => {
                     turn = 0;
+                    if tunnel.is_strained() {
+                        Timer::after(GATHERING_TIME).await;
+                    }
                     tunnel.pass_room_on();
                     let woken = async {
                         self.for_tunnel.wait().await;
@@ -382,9 +377,9 @@ impl Stream {
     /// Gives the service what waits for it, and the end.
     fn supply(&self, tunnel: &Tunnel, socket: &ServiceSocket) -> Supply {
         let mut incoming = self.incoming.borrow_mut();
-        let before = incoming.waiting_bytes();
+        let before = incoming.held_bytes();
         let is_blocked = incoming.flush(socket);
-        tunnel.count_waiting(before, incoming.waiting_bytes());
+        tunnel.count_waiting(before, incoming.held_bytes());
         let delivered = incoming.newly_delivered();
         if incoming.service_is_closed {
             drop(incoming);
@@ -401,93 +396,16 @@ impl Stream {
         if !self.closed.get().read {
             return Supply::NothingLeft;
         }
+        let before = incoming.held_bytes();
         let rest = incoming.filter.take().and_then(|mut filter| filter.end().map(<[u8]>::to_vec));
-        if let Some(rest) = rest {
-            self.set_waiting(tunnel, &mut incoming, rest);
+        let has_more = rest.is_some();
+        incoming.waiting = rest.unwrap_or_default();
+        tunnel.count_waiting(before, incoming.held_bytes());
+        if has_more {
             return Supply::More;
         }
         // It fails when the service is gone, which reading from it shows.
         let _ = socket.shutdown_write();
         Supply::Done
-    }
-
-    fn set_waiting(&self, tunnel: &Tunnel, incoming: &mut Incoming, waiting: Vec<u8>) {
-        let before = incoming.waiting_bytes();
-        incoming.waiting = waiting;
-        incoming.taken = 0;
-        tunnel.count_waiting(before, incoming.waiting_bytes());
-    }
-}
-
-impl Incoming {
-    fn waiting_bytes(&self) -> usize {
-        self.waiting.len() - self.taken
-    }
-
-    /// Gives bytes to the service at once if none wait; what it does not take
-    /// waits.
-    fn pass(&mut self, socket: &ServiceSocket, mut bytes: &[u8]) {
-        while self.waiting.is_empty() && !bytes.is_empty() {
-            match socket.try_write(bytes) {
-                Ok(taken) => bytes = &bytes[taken..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => self.service_is_closed = true,
-            }
-            if self.service_is_closed {
-                return;
-            }
-        }
-        self.waiting.extend_from_slice(bytes);
-    }
-
-    /// Gives waiting bytes to the service; true when it takes no more now.
-    fn flush(&mut self, socket: &ServiceSocket) -> bool {
-        while self.taken < self.waiting.len() {
-            match socket.try_write(&self.waiting[self.taken..]) {
-                Ok(taken) => self.taken += taken,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Err(_) => {
-                    self.service_is_closed = true;
-                    break;
-                }
-            }
-        }
-        // An idle stream holds no memory.
-        self.waiting = Vec::new();
-        self.taken = 0;
-        false
-    }
-
-    /// Bytes of the visitor that are off our hands since the last call. What a
-    /// filter adds to them counts for nothing.
-    fn newly_delivered(&mut self) -> usize {
-        let delivered = self.received.saturating_sub(self.waiting_bytes() as u64);
-        let newly = delivered.saturating_sub(self.delivered);
-        self.delivered += newly;
-        usize::try_from(newly).unwrap_or(usize::MAX)
-    }
-}
-
-/// A kite and its service, for the log.
-fn describe(kite: &KiteSettings) -> String {
-    let name = kite.name.as_ref().map(|name| format!("{name} at ")).unwrap_or_default();
-    match &kite.origin {
-        Origin::Tcp { host, port } if host.contains(':') => format!("{name}[{host}]:{port}"),
-        Origin::Tcp { host, port } => format!("{name}{host}:{port}"),
-        Origin::Unix(path) => format!("{name}unix:{}", path.display()),
-    }
-}
-
-impl fmt::Display for Fate {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Abandoned => formatter.write_str("half-closed and idle for two minutes"),
-            Self::Overrun => formatter.write_str(
-                "closed: the service takes nothing and the buffers are full (setting buffers)",
-            ),
-            Self::Refused(refusal) => write!(formatter, "refused: {refusal}"),
-            Self::Broken(error) => write!(formatter, "the service's connection broke: {error}"),
-            Self::Unserved(why) => write!(formatter, "not served: {why}"),
-        }
     }
 }
