@@ -120,6 +120,8 @@ impl Stream {
         future::or(served, fated).await;
         let fate = self.fate.take();
         *self.socket.borrow_mut() = None;
+        // What still comes is for nobody.
+        self.incoming.borrow_mut().service_is_closed = true;
         let refusal = match &fate {
             Some(Fate::Refused(refusal)) => Some(*refusal),
             Some(Fate::Unserved(_)) => Some(Refusal::Unavailable),
@@ -240,8 +242,9 @@ impl Stream {
         let mut why = "no such kite here".to_owned();
         for kite in tunnel.visitors.candidates(&self.request) {
             if !self.request.visitor.is_allowed(&kite.flags.allowed) {
-                why = format!("{} lets in other addresses only (flag ip)", kite.id);
-                continue;
+                // A fall-back must not let in whom the first one keeps out.
+                let why = format!("{} lets in other addresses only (flag ip)", kite.id);
+                return Err(Fate::Unserved(why));
             }
             match dial_service(&kite.origin, Instant::now() + DIAL_TIME).await {
                 Ok(socket) => return Ok((kite, Rc::new(socket))),
@@ -316,10 +319,10 @@ impl Stream {
                 }
                 Progress::ServiceIsIdle => {
                     turn = 0;
+                    tunnel.pass_room_on();
                     if tunnel.is_strained() {
                         Timer::after(GATHERING_TIME).await;
                     }
-                    tunnel.pass_room_on();
                     let woken = async {
                         self.for_tunnel.wait().await;
                         Ok(())
