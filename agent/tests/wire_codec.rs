@@ -55,7 +55,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 
 prop_compose! {
     fn answer()(
-        add_kites: bool, zlib_chunks: bool,
+        add_kites: bool, zlib_chunks: bool, web_sockets: bool,
         protocols in proptest::collection::vec("[a-z0-9]{1,9}", 0..9),
         ports in proptest::collection::vec("[0-9]{1,5}", 0..9),
         raw_ports in proptest::collection::vec("virtual|[0-9]{1,5}", 0..3),
@@ -70,7 +70,7 @@ prop_compose! {
     ) -> Answer {
         let quota = Quota { kilobytes, days, connections, visitors };
         Answer {
-            status: Some(200), add_kites, zlib_chunks, protocols, ports, raw_ports, results,
+            status: Some(200), add_kites, zlib_chunks, web_sockets, protocols, ports, raw_ports, results,
             session_id, motd, quota
         }
     }

@@ -179,7 +179,7 @@ impl Supervisor {
             max_streams: settings.max_streams,
             max_header_bytes: MAX_ANSWER_BYTES,
             compress: settings.compress && answer.zlib_chunks,
-            guard_bursts: true,
+            guard_bursts: answer.web_sockets,
         });
         if step == Step::AnswerHere {
             session.send_payload(registration.answer_payload(&mut fill_random));

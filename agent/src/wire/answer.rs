@@ -15,6 +15,8 @@ pub struct Answer {
     pub add_kites: bool,
     /// The relay reads zlib chunks.
     pub zlib_chunks: bool,
+    /// The relay is the reference: no other says that it knows WebSockets.
+    pub web_sockets: bool,
     /// Protocols that the relay knows, as it lists them.
     pub protocols: Vec<String>,
     /// Ports that the relay listens on, as it lists them.
@@ -111,6 +113,7 @@ impl Answer {
                 for feature in text.split(',').map(str::trim) {
                     self.add_kites |= feature.eq_ignore_ascii_case("AddKites");
                     self.zlib_chunks |= feature.eq_ignore_ascii_case("ZChunks");
+                    self.web_sockets |= feature.eq_ignore_ascii_case("WebSockets");
                 }
             }
             b"-protos" => self.protocols = list(),
@@ -167,7 +170,12 @@ impl Answer {
              Connection: close\r\n\
              Transfer-Encoding: chunked\r\n",
         );
-        for (has, feature) in [(self.zlib_chunks, "ZChunks"), (self.add_kites, "AddKites")] {
+        let features = [
+            (self.zlib_chunks, "ZChunks"),
+            (self.web_sockets, "WebSockets"),
+            (self.add_kites, "AddKites"),
+        ];
+        for (has, feature) in features {
             if has {
                 let _ = write!(head, "X-PageKite-Features: {feature}\r\n");
             }

@@ -68,12 +68,21 @@ pub(super) struct SendWindow {
     sent: u64,
     delivered: u64,
     window: u64,
-    /// When a byte was sent, and which, until it is confirmed.
-    watched: Option<(Instant, u64)>,
+    /// A byte that was sent, until it is confirmed.
+    watched: Option<Watched>,
     /// The window was full since then.
     was_full: bool,
     /// What the window has of the pool goes back as soon as it can.
     is_shrinking: bool,
+}
+
+/// A byte under way, at the end of a kilobyte.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    since: Instant,
+    byte: u64,
+    /// Number of the frame that it went in.
+    frame: u64,
 }
 
 impl SendWindow {
@@ -96,27 +105,32 @@ impl SendWindow {
         if room < SMALLEST_ROOM_BYTES { 0 } else { room }
     }
 
-    /// Notes that `bytes` were sent.
-    pub(super) fn sent(&mut self, now: Instant, bytes: u64) {
+    /// Notes that `bytes` were sent, in the frame of this number.
+    pub(super) fn sent(&mut self, now: Instant, bytes: u64, frame: u64) {
         self.sent += bytes;
         self.was_full |= self.room() == 0;
         // What is reported is rounded down to a kilobyte.
         let byte = self.sent / 1024 * 1024;
         if self.watched.is_none() && byte > self.delivered {
-            self.watched = Some((now, byte));
+            self.watched = Some(Watched { since: now, byte, frame });
         }
     }
 
     /// Takes the other end's word for what it has passed on, in kilobytes;
-    /// lies are cut to what was sent.
-    pub(super) fn delivered(&mut self, now: Instant, kilobytes: u64, pool: &mut WindowPool) {
+    /// lies are cut to what was sent. Returns the number of a frame that it has
+    /// read, if that is news.
+    pub(super) fn delivered(
+        &mut self,
+        now: Instant,
+        kilobytes: u64,
+        pool: &mut WindowPool,
+    ) -> Option<u64> {
         let delivered = kilobytes.saturating_mul(1024).min(self.sent);
         self.delivered = self.delivered.max(delivered);
-        if let Some((since, byte)) = self.watched {
-            if self.delivered >= byte {
-                self.watched = None;
-                self.judge(now.saturating_duration_since(since), pool);
-            }
+        let confirmed = self.watched.filter(|watched| self.delivered >= watched.byte);
+        if let Some(Watched { since, .. }) = confirmed {
+            self.watched = None;
+            self.judge(now.saturating_duration_since(since), pool);
         }
         if self.is_shrinking {
             let window = self.window.min(self.under_way().max(FIRST_WINDOW_BYTES));
@@ -124,6 +138,7 @@ impl SendWindow {
             self.window = window;
             self.is_shrinking = window > FIRST_WINDOW_BYTES;
         }
+        confirmed.map(|watched| watched.frame)
     }
 
     /// The other end wants less at a time.
@@ -200,7 +215,7 @@ mod tests {
     fn a_sender_stops_at_the_window_and_goes_on_with_the_receipts() {
         let now = Instant::now();
         let (mut window, mut pool) = (SendWindow::new(), WindowPool::new());
-        window.sent(now, FIRST_WINDOW_BYTES);
+        window.sent(now, FIRST_WINDOW_BYTES, 0);
         assert_eq!(window.room(), 0);
         window.delivered(now + Duration::from_secs(5), 16, &mut pool);
         assert_eq!(window.room(), 16 * 1024);
@@ -210,7 +225,7 @@ mod tests {
     fn run(window: &mut SendWindow, pool: &mut WindowPool, rounds: u32, latency: Duration) {
         let mut now = Instant::now();
         for _ in 0..rounds {
-            window.sent(now, window.room());
+            window.sent(now, window.room(), 0);
             now += latency;
             window.delivered(now, window.sent / 1024, pool);
         }
@@ -250,7 +265,7 @@ mod tests {
         let (mut window, mut pool) = (SendWindow::new(), WindowPool::new());
         let mut now = Instant::now();
         for _ in 0..100 {
-            window.sent(now, 100);
+            window.sent(now, 100, 0);
             now += Duration::from_millis(10);
             window.delivered(now, window.sent / 1024, &mut pool);
         }
@@ -261,10 +276,10 @@ mod tests {
     fn a_relay_that_confirms_more_than_was_sent_gains_nothing() {
         let now = Instant::now();
         let (mut window, mut pool) = (SendWindow::new(), WindowPool::new());
-        window.sent(now, 1000);
+        window.sent(now, 1000, 0);
         window.delivered(now, u64::MAX, &mut pool);
         assert_eq!(window.room(), FIRST_WINDOW_BYTES);
-        window.sent(now, FIRST_WINDOW_BYTES);
+        window.sent(now, FIRST_WINDOW_BYTES, 0);
         assert_eq!(window.room(), 0);
     }
 

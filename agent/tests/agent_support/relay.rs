@@ -95,6 +95,7 @@ impl Reply {
         Answer {
             status: Some(200),
             add_kites: self.add_kites,
+            web_sockets: true,
             protocols: ["http", "raw", "minecraft"].map(str::to_owned).to_vec(),
             ports: vec!["80".to_owned()],
             results: request.kites.iter().map(result).collect(),

@@ -61,6 +61,9 @@ struct Driver {
     passed: usize,
     /// Length of each frame written, and when.
     frames: Vec<(Instant, usize)>,
+    /// The most frames that the other end could have read at once, as much as
+    /// the reference reads.
+    most_in_a_read: usize,
     streams: BTreeMap<u32, Flow>,
 }
 
@@ -140,6 +143,7 @@ impl Pair {
             output: Vec::new(),
             passed: 0,
             frames: Vec::new(),
+            most_in_a_read: 0,
             streams: BTreeMap::new(),
         };
         Self {
@@ -253,6 +257,11 @@ impl Pair {
     /// Streams of the agent and of the relay.
     pub(crate) fn stream_counts(&self) -> [usize; 2] {
         [self.agent.session.stream_count(), self.relay.session.stream_count()]
+    }
+
+    /// The most frames that either end could have read at once.
+    pub(crate) fn most_in_a_read(&self) -> usize {
+        self.agent.most_in_a_read.max(self.relay.most_in_a_read)
     }
 
     /// Time and length of the frames that the two ends wrote.
@@ -476,6 +485,13 @@ impl Driver {
             let (frame, more) = rest.split_at(end + 2 + size);
             self.frames.push((now, frame.len()));
             rest = more;
+            let unread = self.output.len() - rest.len() - self.passed;
+            let mut bytes = 0;
+            let together = self.frames.iter().rev().take_while(|&&(_, length)| {
+                bytes += length;
+                bytes <= unread.min(50_393)
+            });
+            self.most_in_a_read = self.most_in_a_read.max(together.count());
         }
     }
 }

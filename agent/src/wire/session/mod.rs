@@ -190,15 +190,20 @@ impl Session {
                     self.deflater = None;
                 }
                 if headers.noop {
-                    return Self::control_event(
-                        self.settings.role,
-                        &mut self.streams,
-                        &mut self.pool,
-                        now,
-                        &headers,
-                        block,
-                    )
-                    .map(Some);
+                    let known = headers.stream.and_then(|stream| self.streams.get_mut(&stream));
+                    if let (Some(known), Some(stream)) = (known, headers.stream) {
+                        if headers.slow_down {
+                            known.window.slow_down();
+                        }
+                        if let Some(kilobytes) = headers.delivered_kilobytes {
+                            let read = known.window.delivered(now, kilobytes, &mut self.pool);
+                            if let Some(frame) = read {
+                                self.burst.was_read(frame);
+                            }
+                            return Ok(Some(Event::Room { stream }));
+                        }
+                    }
+                    return Self::control_event(self.settings.role, &headers, block).map(Some);
                 }
                 let Some(stream) = headers.stream else { return Ok(Some(Event::Progress)) };
                 if let Some(eof) = headers.eof {
@@ -258,21 +263,9 @@ impl Session {
 
     fn control_event<'a>(
         role: Role,
-        streams: &mut BTreeMap<u32, Stream>,
-        pool: &mut WindowPool,
-        now: Instant,
         headers: &Headers<'a>,
         block: &'a [u8],
     ) -> Result<Event<'a>, WireError> {
-        let known = headers.stream.and_then(|stream| streams.get_mut(&stream));
-        if let (Some(known), true) = (known, headers.slow_down) {
-            known.window.slow_down();
-        }
-        if let (Some(stream), Some(kilobytes)) = (headers.stream, headers.delivered_kilobytes) {
-            let Some(known) = streams.get_mut(&stream) else { return Ok(Event::Progress) };
-            known.window.delivered(now, kilobytes, pool);
-            return Ok(Event::Room { stream });
-        }
         if headers.has_kite_lines {
             return Ok(match role {
                 Role::Agent => Event::Answer(Box::new(Answer::parse_lines(block)?)),
@@ -306,13 +299,14 @@ impl Session {
         }
         let stream = self.next_stream;
         self.advance_stream_id();
+        let frame = self.burst.next_frame();
         let mut payload = open.encode(stream);
         payload.extend_from_slice(body);
         let start = output.len();
         encode::push_payload(output, &payload);
         self.note_frame(now, output.len() - start);
         let mut new = Stream::new(now);
-        new.window.sent(now, body.len() as u64);
+        new.window.sent(now, body.len() as u64, frame);
         self.streams.insert(stream, new);
         Some(stream)
     }

@@ -25,7 +25,7 @@ impl Session {
         body: Range<usize>,
     ) -> &'b [u8] {
         if let Some(known) = self.streams.get_mut(&stream) {
-            known.window.sent(now, body.len() as u64);
+            known.window.sent(now, body.len() as u64, self.burst.next_frame());
             known.active = now;
         }
         let frame = encode::data_frame(buffer, body, stream);
