@@ -80,7 +80,7 @@ def wait_until(condition, seconds, what):
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s in vain: {what() if callable(what) else what}")
+            raise AssertionError(f"waited {seconds} s in vain: {what}")
         time.sleep(0.1)
 
 

@@ -3,9 +3,9 @@ a proxy that stands between agent and relay and counts."""
 
 import socket
 import threading
-import time
 
 from harness import Process, accepts, free_port, needs, wait_until
+from visitors import carry, shut
 
 # The domain below which every kite flies with this secret.
 DOMAIN = "kite.test"
@@ -83,7 +83,7 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self):
-        _shut(self._listener)
+        shut(self._listener)
         self._listener.close()
         self.cut()
 
@@ -96,15 +96,11 @@ class Proxy:
         with self._lock:
             return [connection for connection in self.connections if connection["open"]]
 
-    def tunnels(self):
-        """Connections on which a handshake was begun (plain relays only)."""
-        return [one for one in self.connections if b"CONNECT PageKite:" in one["first"]]
-
     def cut(self):
         """Ends every open connection at once."""
         for connection in self.open():
             for end in connection["ends"]:
-                _shut(end)
+                shut(end)
 
     def _accept(self):
         while True:
@@ -115,7 +111,7 @@ class Proxy:
             threading.Thread(target=self._serve, args=(near,), daemon=True).start()
 
     def _serve(self, near):
-        record = {"first": b"", "open": True, "ends": [near], "at": time.monotonic()}
+        record = {"first": b"", "open": True, "ends": [near]}
         with self._lock:
             self.connections.append(record)
         try:
@@ -128,35 +124,16 @@ class Proxy:
                     near.sendall(answer)
                     return
             far = socket.create_connection(self.target, timeout=10)
-            far.settimeout(None)
             record["ends"].append(far)
             far.sendall(beginning)
-            back = threading.Thread(target=_copy, args=(far, near), daemon=True)
-            back.start()
-            _copy(near, far, record)
-            back.join()
+
+            def remember(part):
+                record["first"] += part[: self.KEPT_BYTES - len(record["first"])]
+
+            carry(near, far, remember)
         except OSError:
             pass
         finally:
             record["open"] = False
             for end in record["ends"]:
                 end.close()
-
-
-def _copy(source, sink, record=None):
-    try:
-        while data := source.recv(65536):
-            if record is not None and len(record["first"]) < Proxy.KEPT_BYTES:
-                record["first"] += data[: Proxy.KEPT_BYTES]
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        _shut(source)
-        _shut(sink)
-
-
-def _shut(end):
-    try:
-        end.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass

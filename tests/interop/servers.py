@@ -12,7 +12,7 @@ import threading
 import time
 
 from harness import free_port
-from visitors import WebSocket, websocket_accept, websocket_head, websocket_read
+from visitors import WebSocket, shut, websocket_accept, websocket_head, websocket_read
 
 # Kernel buffer of a service that counts: what it wrote, less this, has left it.
 COUNTING_BUFFER_BYTES = 65536
@@ -197,7 +197,7 @@ class RawService:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self):
-        self._listener.shutdown(socket.SHUT_RDWR)
+        shut(self._listener)
         self._listener.close()
 
     def _accept(self):

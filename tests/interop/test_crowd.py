@@ -2,6 +2,7 @@
 another, and the agent's memory has a bound."""
 
 import socket
+import threading
 import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from harness import Case, kitelet_only, wait_until
 from relay import DebianRelay
 from servers import WebService
 from services import MEGABYTE, Nginx, random_file
-from visitors import download, get
+from visitors import Browser, download
 
 WEB = "web.kite.test"
 TAP = "tap.kite.test"
@@ -42,8 +43,15 @@ class Crowd(Case):
 
     @kitelet_only("200 ends of streams at once kill its tunnel (protocol.md 5)")
     def test_200_visitors_at_once_are_all_served(self):
+        everybody = threading.Barrier(200, timeout=60)
+
         def visit(_):
-            return get(self.relay, WEB, "/page", headers={"Connection": "close"}).text
+            with Browser(self.relay, WEB) as browser:
+                browser.http.connect()
+                everybody.wait()
+                page = browser.get("/page").text
+                everybody.wait()
+                return page
 
         with ThreadPoolExecutor(200) as crowd:
             pages = list(crowd.map(visit, range(200)))

@@ -145,7 +145,7 @@ class Forwarder:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self):
-        self._listener.shutdown(socket.SHUT_RDWR)
+        shut(self._listener)
         self._listener.close()
 
     def _accept(self):
@@ -160,27 +160,35 @@ class Forwarder:
         carry(near, connect(self.relay, self.name, self.kite_port))
 
 
-def carry(near, far):
-    """Copies between two connections, both ways, until both have ended."""
+def carry(near, far, remember=None):
+    """Copies between two connections, both ways, until both have ended;
+    `remember` is given what goes from near to far."""
     with near, far:
         near.settimeout(None)
         far.settimeout(None)
         back = threading.Thread(target=_copy, args=(far, near), daemon=True)
         back.start()
-        _copy(near, far)
+        _copy(near, far, remember)
         back.join()
 
 
-def _copy(source, sink):
+def _copy(source, sink, remember=None):
     try:
         while part := source.recv(CHUNK_BYTES):
+            if remember is not None:
+                remember(part)
             sink.sendall(part)
         sink.shutdown(socket.SHUT_WR)
     except OSError:
         # The other direction is not to wait for an end that is gone.
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        shut(source)
+        shut(sink)
+
+
+def shut(end):
+    """Ends a connection, or what waits in accept, for whoever blocks on it."""
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
 
 
 class WebSocket:
