@@ -381,3 +381,28 @@ fn a_visitor_who_takes_nothing_stops_nobody_else() {
     }
     assert!(tunnel.visit(5).data.len() <= WINDOW);
 }
+
+/// Visitors who begin requests and never end them have memory to themselves
+/// only up to a bound, and hold up nobody: with services that take nothing,
+/// the tunnel would not be read for five seconds each.
+#[test]
+fn requests_without_end_are_shed_and_hold_up_nobody() {
+    let relay = FakeRelay::new();
+    let lines = format!(
+        "buffers = 64\nservice_on = http,raw:kite.test:127.0.0.1:{}:SECRET",
+        Service::echo().port()
+    );
+    let agent = Agent::start(&relay, &lines);
+    let mut tunnel = relay.accept_flying();
+    let head = format!("GET / HTTP/1.1\r\nHost: kite.test\r\nA: {}", "a".repeat(12_000));
+    for stream in 1..=40 {
+        tunnel.open(stream, &Open::HTTP, head.as_bytes());
+    }
+    tunnel.until("most are shed", |tunnel| {
+        tunnel.visits.values().filter(|visit| visit.is_over()).count() >= 30
+    });
+    tunnel.open(99, &Open::RAW, b"hello");
+    tunnel.until("the echo", |tunnel| tunnel.visit(99).data == b"hello");
+    let shed = agent.log().lines().filter(|line| line.contains("is not complete")).count();
+    assert!(shed >= 30, "{}", agent.log());
+}

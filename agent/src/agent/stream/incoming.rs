@@ -5,6 +5,16 @@ use std::io;
 use crate::agent::http::RequestFilter;
 use crate::net::ServiceSocket;
 
+/// What a stream keeps in memory, in bytes. The two have nothing in common: the
+/// service takes the one, and only its visitor can complete the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::agent) struct Held {
+    /// Bytes for the service that it has not taken.
+    pub(in crate::agent) waiting: usize,
+    /// A request that is not complete.
+    pub(in crate::agent) head: usize,
+}
+
 /// Bytes from the visitor that the service has not taken yet.
 #[derive(Default)]
 pub(super) struct Incoming {
@@ -25,10 +35,10 @@ impl Incoming {
         self.waiting.len() - self.taken
     }
 
-    /// Bytes that take memory: those and a request that is not complete.
-    pub(super) fn held_bytes(&self) -> usize {
-        let held = self.filter.as_ref().map_or(0, RequestFilter::held_bytes);
-        self.waiting_bytes() + held
+    /// What takes memory.
+    pub(super) fn held(&self) -> Held {
+        let head = self.filter.as_ref().map_or(0, RequestFilter::held_bytes);
+        Held { waiting: self.waiting_bytes(), head }
     }
 
     /// Gives bytes to the service at once if none wait; what it does not take

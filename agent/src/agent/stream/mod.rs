@@ -26,6 +26,8 @@ use crate::wire::{Eof, HALF_CLOSED_LIMIT, Open};
 use fate::Fate;
 use incoming::Incoming;
 
+pub(super) use incoming::Held;
+
 /// Time that a service has to accept a connection. A machine in the service's
 /// network that is switched off is noticed after three seconds.
 const DIAL_TIME: Duration = Duration::from_secs(10);
@@ -147,12 +149,12 @@ impl Stream {
         if incoming.service_is_closed {
             return 0;
         }
-        let before = incoming.held_bytes();
+        let before = incoming.held();
         match &*self.socket.borrow() {
             Some(socket) => self.filter(&mut incoming, socket, bytes),
             None => incoming.waiting.extend_from_slice(bytes),
         }
-        tunnel.count_waiting(before, incoming.held_bytes());
+        tunnel.count_held(before, incoming.held());
         incoming.newly_delivered()
     }
 
@@ -194,11 +196,11 @@ impl Stream {
     /// Forgets what waits, and writes the one log line of this visitor.
     fn finish(&self, tunnel: &Tunnel, end: &str) {
         let mut incoming = self.incoming.borrow_mut();
-        let held = incoming.held_bytes();
+        let held = incoming.held();
         incoming.filter = None;
         incoming.waiting = Vec::new();
         incoming.taken = 0;
-        tunnel.count_waiting(held, 0);
+        tunnel.count_held(held, Held::default());
         let (received, sent) = (incoming.received, self.sent.get());
         let seconds = self.started.elapsed().as_secs_f64();
         let service = match &*self.kite.borrow() {
@@ -212,9 +214,9 @@ impl Stream {
         info!("{request} to {service}: {seconds:.1} s, {received} bytes in, {sent} bytes out{end}");
     }
 
-    /// Bytes that this stream keeps for its service.
-    pub(super) fn waiting(&self) -> usize {
-        self.incoming.borrow().held_bytes()
+    /// What this stream keeps in memory.
+    pub(super) fn held(&self) -> Held {
+        self.incoming.borrow().held()
     }
 
     fn meet(&self, fate: Fate) {
@@ -257,7 +259,7 @@ impl Stream {
     /// The service is there: what has come meanwhile goes to it.
     fn connect(&self, tunnel: &Tunnel, kite: Rc<KiteSettings>, socket: Rc<ServiceSocket>) {
         let mut incoming = self.incoming.borrow_mut();
-        let before = incoming.held_bytes();
+        let before = incoming.held();
         let early = std::mem::take(&mut incoming.waiting);
         if let Some(version) = kite.flags.proxy_protocol {
             let visitor = &self.request.visitor;
@@ -267,7 +269,7 @@ impl Stream {
             incoming.filter = Some(RequestFilter::new(kite, self.request.visitor.clone()));
         }
         self.filter(&mut incoming, &socket, &early);
-        tunnel.count_waiting(before, incoming.held_bytes());
+        tunnel.count_held(before, incoming.held());
         *self.socket.borrow_mut() = Some(socket);
         let delivered = incoming.newly_delivered();
         drop(incoming);
@@ -380,9 +382,9 @@ impl Stream {
     /// Gives the service what waits for it, and the end.
     fn supply(&self, tunnel: &Tunnel, socket: &ServiceSocket) -> Supply {
         let mut incoming = self.incoming.borrow_mut();
-        let before = incoming.held_bytes();
+        let before = incoming.held();
         let is_blocked = incoming.flush(socket);
-        tunnel.count_waiting(before, incoming.held_bytes());
+        tunnel.count_held(before, incoming.held());
         let delivered = incoming.newly_delivered();
         if incoming.service_is_closed {
             drop(incoming);
@@ -399,11 +401,11 @@ impl Stream {
         if !self.closed.get().read {
             return Supply::NothingLeft;
         }
-        let before = incoming.held_bytes();
+        let before = incoming.held();
         let rest = incoming.filter.take().and_then(|mut filter| filter.end().map(<[u8]>::to_vec));
         let has_more = rest.is_some();
         incoming.waiting = rest.unwrap_or_default();
-        tunnel.count_waiting(before, incoming.held_bytes());
+        tunnel.count_held(before, incoming.held());
         if has_more {
             return Supply::More;
         }

@@ -22,7 +22,7 @@ use smol::{LocalExecutor, Task, future};
 
 use super::heartbeat::{Beat, Heartbeat};
 use super::notify::Notify;
-use super::stream::Stream;
+use super::stream::{Held, Stream};
 use super::visitors::Visitors;
 use crate::net::Connection;
 use crate::wire::{Answer, HEADER_ROOM, MAX_BODY_BYTES, Quota, Session, WireError};
@@ -45,6 +45,9 @@ pub(super) struct Tunnel {
     streams: RefCell<BTreeMap<u32, Running>>,
     /// Bytes that wait for slow services, all streams together.
     buffered: Cell<usize>,
+    /// Bytes of requests that are not complete, all streams together.
+    heads: Cell<usize>,
+    /// The bound of each of the two.
     max_buffered: usize,
     max_streams: usize,
     /// Visitors that were refused above that.
@@ -119,6 +122,7 @@ impl Tunnel {
             work: Notify::default(),
             streams: RefCell::default(),
             buffered: Cell::new(0),
+            heads: Cell::new(0),
             max_buffered,
             max_streams,
             overloads: Cell::new(0),
@@ -203,10 +207,11 @@ impl Tunnel {
         }
     }
 
-    /// Counts bytes that wait for a service, or no longer do.
-    pub(super) fn count_waiting(&self, before: usize, after: usize) {
-        self.buffered.set(self.buffered.get() + after - before);
-        if after < before {
+    /// Counts what a stream keeps in memory, or no longer does.
+    pub(super) fn count_held(&self, before: Held, after: Held) {
+        self.buffered.set(self.buffered.get() + after.waiting - before.waiting);
+        self.heads.set(self.heads.get() + after.head - before.head);
+        if after.waiting < before.waiting {
             self.drained.notify();
         }
     }

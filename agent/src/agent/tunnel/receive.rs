@@ -97,6 +97,10 @@ impl Tunnel {
                 self.note_deadline(&session);
                 return Ok(false);
             }
+            while self.heads.get() > self.max_buffered {
+                let Some(shed) = self.shed_head() else { break };
+                session.close(now, shed, Eof::BOTH);
+            }
             let Some(event) = session.receive(now, input)? else { break };
             match event {
                 Event::Progress => {}
@@ -179,6 +183,17 @@ impl Tunnel {
         true
     }
 
+    /// Ends the stream with most of a request that is not complete. Waiting, as
+    /// for services, would help nobody: only reading on can complete it.
+    fn shed_head(&self) -> Option<u32> {
+        let mut streams = self.streams.borrow_mut();
+        let most = streams.iter().max_by_key(|(_, running)| running.stream.held().head);
+        let stream = most.map(|(&stream, _)| stream)?;
+        let shed = streams.remove(&stream)?;
+        shed.stream.give_up(self, "its request is not complete and the buffers are full");
+        Some(stream)
+    }
+
     /// Waits while more data lies here for slow services than may. A service
     /// that takes nothing for long loses its stream, so that the others get
     /// theirs.
@@ -195,7 +210,7 @@ impl Tunnel {
             };
             if future::or(drained, timeout).await {
                 let streams = self.streams.borrow();
-                let largest = streams.values().max_by_key(|running| running.stream.waiting());
+                let largest = streams.values().max_by_key(|running| running.stream.held().waiting);
                 if let Some(largest) = largest {
                     largest.stream.overrun();
                 }
