@@ -10,6 +10,9 @@
 pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod http;
 pub mod net;
+#[cfg(feature = "relay")]
+pub mod relay;
 pub mod system;
 pub mod wire;

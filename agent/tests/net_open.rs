@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use kitelet::config::{Pin, RelaySettings, Security};
+use kitelet::config::{Pin, RelayAddress, Security};
 use kitelet::net::{
     CertificateFault, Connection, Connector, OpenError, OpenFailure, OpenStep, Opening,
     TlsSetupError,
@@ -115,7 +115,7 @@ fn without_names_the_relay_is_called_by_its_own() {
     let connection = open(&security, &by_address, Opening::Direct).expect("IP SAN");
     assert!(echoes(&connection));
 
-    let by_name = RelaySettings {
+    let by_name = RelayAddress {
         host: "localhost".to_owned(),
         ..echo(server_config(&authority.issue(&["localhost"], NOW), &BOTH))
     };
@@ -349,12 +349,12 @@ fn a_relay_that_is_not_there_is_told_with_its_addresses() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let port = nobody.local_addr().expect("address").port();
     drop(nobody);
-    let gone = RelaySettings { host: "127.0.0.1".to_owned(), port };
+    let gone = RelayAddress { host: "127.0.0.1".to_owned(), port };
     let error = fails(open(&Security::Plain, &gone, Opening::Direct));
     assert!(matches!(error.failure, OpenFailure::Dial(_)));
     assert!(error.to_string().contains("connection refused"));
 
-    let unknown = RelaySettings {
+    let unknown = RelayAddress {
         // Too long a label to be asked for.
         host: format!("{}.invalid", "a".repeat(64)),
         port: 443,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_io::{Async, Timer};
-use kitelet::config::{Pin, RelaySettings, Security};
+use kitelet::config::{Pin, RelayAddress, Security};
 use kitelet::net::{Acceptor, Connection, Connector, HandshakeError, OUTGOING_LIMIT, Opening};
 use net_support::*;
 use rustix::net::sockopt;
@@ -27,7 +27,7 @@ async fn pair(encrypted: bool) -> (Connection, Connection) {
     // Accepted sockets take the buffer sizes over.
     sockopt::set_socket_recv_buffer_size(&listener, 8192).expect("option");
     sockopt::set_socket_send_buffer_size(&listener, 8192).expect("option");
-    let relay = RelaySettings {
+    let relay = RelayAddress {
         host: "127.0.0.1".to_owned(),
         port: listener.get_ref().local_addr().expect("address").port(),
     };

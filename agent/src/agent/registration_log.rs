@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use log::{error, info};
 
-use crate::config::RelaySettings;
+use crate::config::RelayAddress;
 use crate::wire::{KiteId, KiteState, Quota, Registration};
 
 /// What was logged last, so that a relay that says the same again and again
@@ -20,7 +20,7 @@ impl RegistrationLog {
     /// verdict may still come (`is_final` is false), its absence is none.
     pub(super) fn kites(
         &mut self,
-        relay: &RelaySettings,
+        relay: &RelayAddress,
         registration: &Registration,
         is_final: bool,
     ) {
@@ -41,7 +41,7 @@ impl RegistrationLog {
 
     /// One line for what is left, if the relay keeps a quota and it is another
     /// than before: relays send it with each sign of life.
-    pub(super) fn quota(&mut self, relay: &RelaySettings, quota: &Quota) {
+    pub(super) fn quota(&mut self, relay: &RelayAddress, quota: &Quota) {
         if *quota == Quota::default() {
             return;
         }
@@ -66,7 +66,7 @@ impl RegistrationLog {
     }
 }
 
-fn log_kite(relay: &RelaySettings, id: &KiteId, state: &KiteState) {
+fn log_kite(relay: &RelayAddress, id: &KiteId, state: &KiteState) {
     match state {
         KiteState::Flying => info!("{id} flies by relay {relay}"),
         KiteState::Requested | KiteState::Challenged(_) => {

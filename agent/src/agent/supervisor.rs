@@ -18,7 +18,7 @@ use super::opening::OpeningChoice;
 use super::registration_log::RegistrationLog;
 use super::tunnel::{News, Tunnel, TunnelEnd};
 use super::visitors::Visitors;
-use crate::config::{RelaySettings, Security, Settings};
+use crate::config::{RelayAddress, Security, Settings};
 use crate::net::{Connection, Connector, OpenError};
 use crate::wire::{
     Answer, HeadReader, KiteState, MAX_ANSWER_BYTES, Registration, Role, Session, SessionSettings,
@@ -47,7 +47,7 @@ pub(super) struct Context {
 /// One relay.
 pub(super) struct Supervisor {
     context: Rc<Context>,
-    relay: RelaySettings,
+    relay: RelayAddress,
     opening: OpeningChoice,
     /// The id by which the relay knows our last tunnel, to take its place.
     session_id: Option<String>,
@@ -73,7 +73,7 @@ enum Outage {
 }
 
 impl Supervisor {
-    pub(super) fn new(context: Rc<Context>, relay: RelaySettings) -> Self {
+    pub(super) fn new(context: Rc<Context>, relay: RelayAddress) -> Self {
         let has_names = match &context.settings.security {
             Security::Tls(tls) => !tls.names.is_empty(),
             Security::Plain => false,

@@ -24,6 +24,7 @@ mod nearest;
 mod options;
 mod problem;
 mod relay;
+mod relay_settings;
 mod resolve;
 mod secrets;
 mod service;
@@ -44,6 +45,7 @@ pub use problem::{ConfigError, MAX_MISTAKES, MAX_WARNINGS, Place, Problem, Probl
 pub use relay::{
     DEFAULT_RELAY_PORT, MAX_CERTIFICATE_NAMES, MAX_ERROR_URLS, MAX_RELAYS, MAX_URL_BYTES,
 };
+pub use relay_settings::*;
 pub use resolve::{
     DEFAULT_BUFFER_KILOBYTES, DEFAULT_KEEPALIVE_SECONDS, DEFAULT_MAX_STREAMS, MAX_BUFFER_KILOBYTES,
     MAX_KEEPALIVE_SECONDS, MAX_MAX_STREAMS, MIN_BUFFER_KILOBYTES, MIN_KEEPALIVE_SECONDS,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::address::{HOST_PORT, host_port, is_host_name};
 use super::certificate::certificate_name;
 use super::problem::quoted;
-use super::settings::{CertificateName, RelaySettings, Security, TlsSettings};
+use super::settings::{CertificateName, RelayAddress, Security, TlsSettings};
 
 /// Port of a relay when none is written (`protocol.md` 2.1).
 pub const DEFAULT_RELAY_PORT: u16 = 443;
@@ -38,8 +38,8 @@ const WHITE_LABEL_POOL: &str = "fe4_152";
 /// The lines so far.
 #[derive(Debug, Default)]
 pub(super) struct RelayLines {
-    relays: Vec<RelaySettings>,
-    pool: Option<RelaySettings>,
+    relays: Vec<RelayAddress>,
+    pool: Option<RelayAddress>,
     names: Vec<CertificateName>,
     roots: Option<PathBuf>,
     plain: bool,
@@ -109,7 +109,7 @@ impl RelayLines {
 
     /// `defaults`.
     pub(super) fn set_defaults(&mut self) -> Result<(), String> {
-        self.pool = Some(RelaySettings { host: DEFAULT_POOL.into(), port: DEFAULT_RELAY_PORT });
+        self.pool = Some(RelayAddress { host: DEFAULT_POOL.into(), port: DEFAULT_RELAY_PORT });
         self.set_default_url(DEFAULT_ERROR_URL.into());
         self.push_default_names()
     }
@@ -120,7 +120,7 @@ impl RelayLines {
             return Err(format!("{} is no DNS name; write example.com", quoted(domain)));
         }
         let domain = domain.to_ascii_lowercase();
-        self.pool = Some(RelaySettings {
+        self.pool = Some(RelayAddress {
             host: format!("{WHITE_LABEL_POOL}.{domain}"),
             port: DEFAULT_RELAY_PORT,
         });
@@ -197,14 +197,14 @@ impl RelayLines {
 
     /// The first relay that is an address and for which no certificate name
     /// is set.
-    pub(super) fn address_without_name(&self) -> Option<&RelaySettings> {
+    pub(super) fn address_without_name(&self) -> Option<&RelayAddress> {
         let unnamed = !self.plain && self.names.is_empty();
-        let is_address = |relay: &&RelaySettings| relay.host.parse::<std::net::IpAddr>().is_ok();
+        let is_address = |relay: &&RelayAddress| relay.host.parse::<std::net::IpAddr>().is_ok();
         self.relays.iter().chain(&self.pool).find(is_address).filter(|_| unnamed)
     }
 
     /// The relays, each once, and how the way to them is protected.
-    pub(super) fn finish(self) -> (Vec<RelaySettings>, Security, Vec<(String, String)>) {
+    pub(super) fn finish(self) -> (Vec<RelayAddress>, Security, Vec<(String, String)>) {
         let mut relays = self.relays;
         if let Some(pool) = self.pool.filter(|pool| !relays.contains(pool)) {
             relays.push(pool);
@@ -218,11 +218,11 @@ impl RelayLines {
     }
 }
 
-fn relay(text: &str) -> Result<RelaySettings, String> {
+fn relay(text: &str) -> Result<RelayAddress, String> {
     let (host, port) = host_port(text, Some(DEFAULT_RELAY_PORT))
         .ok_or_else(|| format!("{} {HOST_PORT}", quoted(text)))?;
     let host = host.to_ascii_lowercase();
-    Ok(RelaySettings { host, port })
+    Ok(RelayAddress { host, port })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::wire::{KiteId, Secret};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The relays to keep a tunnel to, all of them at the same time.
-    pub relays: Vec<RelaySettings>,
+    pub relays: Vec<RelayAddress>,
     /// How every relay is connected to.
     pub security: Security,
     /// The kites to fly and the services behind them; never empty.
@@ -37,7 +37,7 @@ pub struct Settings {
 /// relay with the name of the pool; to choose the N fastest of its addresses
 /// comes with the care of the relays.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RelaySettings {
+pub struct RelayAddress {
     /// DNS name or address, without brackets.
     pub host: String,
     /// TCP port.
@@ -45,7 +45,7 @@ pub struct RelaySettings {
 }
 
 /// `HOST:PORT`, as `frontend` is written.
-impl fmt::Display for RelaySettings {
+impl fmt::Display for RelayAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_host_port(formatter, &self.host, self.port)
     }

@@ -38,7 +38,7 @@ fn secrets(settings: &Settings) -> Vec<Secret> {
 fn everything_has_a_default() {
     let settings = settings(&format!("{RELAY}service_on=http:a.b:localhost:80:s"));
     let expected = Settings {
-        relays: vec![RelaySettings { host: "relay.example.com".into(), port: DEFAULT_RELAY_PORT }],
+        relays: vec![RelayAddress { host: "relay.example.com".into(), port: DEFAULT_RELAY_PORT }],
         security: Security::Tls(TlsSettings { names: Vec::new(), roots: None }),
         kites: settings.kites.clone(),
         error_urls: Vec::new(),

@@ -17,7 +17,7 @@ use super::resolve::resolve;
 use super::socket::SocketOptions;
 use super::tls_setup::{TlsSetupError, client_config};
 use super::wait;
-use crate::config::{RelaySettings, Security};
+use crate::config::{RelayAddress, Security};
 
 /// Longest time for a TCP connection to any of a relay's addresses.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -103,7 +103,7 @@ impl Connector {
     /// [`OpenError::suggests_clear_connect`] as well.
     pub async fn open(
         &self,
-        relay: &RelaySettings,
+        relay: &RelayAddress,
         opening: Opening,
     ) -> Result<Connection, OpenError> {
         self.try_open(relay, opening).await.map_err(|failure| OpenError {
@@ -115,7 +115,7 @@ impl Connector {
 
     async fn try_open(
         &self,
-        relay: &RelaySettings,
+        relay: &RelayAddress,
         opening: Opening,
     ) -> Result<Connection, OpenFailure> {
         let addresses = resolve(&relay.host, relay.port).await.map_err(OpenFailure::Resolve)?;

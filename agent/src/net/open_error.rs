@@ -9,13 +9,13 @@ use super::dial::DialError;
 use super::handshake::HandshakeError;
 use super::resolve::ResolveError;
 use super::socket::{InWords, printable};
-use crate::config::RelaySettings;
+use crate::config::RelayAddress;
 
 /// A relay that could not be connected to.
 #[derive(Debug)]
 pub struct OpenError {
     /// The relay.
-    pub relay: RelaySettings,
+    pub relay: RelayAddress,
     /// Whether `fe_certname` says which certificate is expected; where it does
     /// not, the text mentions it.
     pub has_names: bool,
@@ -114,7 +114,7 @@ impl From<HandshakeError> for OpenFailure {
 
 impl fmt::Display for OpenError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RelaySettings { host, port } = &self.relay;
+        let RelayAddress { host, port } = &self.relay;
         match &self.failure {
             // These name the host themselves.
             OpenFailure::Resolve(_) | OpenFailure::Dial(_) => {

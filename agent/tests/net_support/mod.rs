@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kitelet::config::{CertificateName, Pin, RelaySettings, Security, TlsSettings};
+use kitelet::config::{CertificateName, Pin, RelayAddress, Security, TlsSettings};
 use kitelet::net::{Connection, Connector, OpenError, Opening, Timeouts};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PublicKeyData};
 use rustls::crypto::ring;
@@ -151,7 +151,7 @@ pub fn security(names: &[(&str, Option<Pin>)], file: Option<&PemFile>) -> Securi
 /// Opens a connection with timeouts that only a hanging test notices.
 pub fn open(
     security: &Security,
-    relay: &RelaySettings,
+    relay: &RelayAddress,
     opening: Opening,
 ) -> Result<Connection, OpenError> {
     open_within(security, relay, opening, LONG)
@@ -159,7 +159,7 @@ pub fn open(
 
 pub fn open_within(
     security: &Security,
-    relay: &RelaySettings,
+    relay: &RelayAddress,
     opening: Opening,
     time: Duration,
 ) -> Result<Connection, OpenError> {
@@ -172,15 +172,15 @@ pub fn open_within(
 }
 
 /// A peer on 127.0.0.1 that does `script` to every connection.
-pub fn relay(script: impl Fn(TcpStream) + Send + 'static) -> RelaySettings {
+pub fn relay(script: impl Fn(TcpStream) + Send + 'static) -> RelayAddress {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let port = listener.local_addr().expect("address").port();
     thread::spawn(move || listener.incoming().flatten().for_each(script));
-    RelaySettings { host: "127.0.0.1".to_owned(), port }
+    RelayAddress { host: "127.0.0.1".to_owned(), port }
 }
 
 /// A relay that echoes over TLS.
-pub fn echo(config: Arc<ServerConfig>) -> RelaySettings {
+pub fn echo(config: Arc<ServerConfig>) -> RelayAddress {
     relay(move |socket| echo_once(&config, socket))
 }
 

@@ -3,13 +3,13 @@
 use std::mem;
 use std::rc::Rc;
 
-use super::body::{Body, Followed};
-use super::head::{Framing, Head, HeadError};
-use super::scan::{MAX_HEAD_BYTES, Scanned, Scanner};
 use super::{credentials, firewall, rewrite};
 use crate::agent::access::Visitor;
 use crate::agent::answer::Refusal;
 use crate::config::KiteSettings;
+use crate::http::body::{Body, Followed};
+use crate::http::head::{Framing, Head, HeadError};
+use crate::http::scan::{MAX_HEAD_BYTES, Scanned, Scanner};
 
 /// What is to be done next with a visitor's stream.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 
 use std::rc::Rc;
 
-use super::scan::MAX_HEAD_BYTES;
 use super::{MAX_HEADERS, Piece, RequestFilter};
 use crate::agent::access::Visitor;
 use crate::agent::answer::Refusal;
 use crate::config::{AddressRange, KiteFlags, KiteSettings, Origin, RewriteHost};
+use crate::http::scan::MAX_HEAD_BYTES;
 use crate::wire::Secret;
 
 mod properties;

@@ -24,17 +24,13 @@
 //! be reached behind the firewall's back: the firewall is a sieve against
 //! scanners, and a password is the guard to choose for what matters.
 
-mod body;
 mod credentials;
 mod filter;
 mod firewall;
-mod head;
 mod rewrite;
-mod scan;
 
 #[cfg(test)]
 mod filter_tests;
 
+pub use crate::http::{MAX_HEAD_BYTES, MAX_HEADERS};
 pub use filter::{Piece, RequestFilter};
-pub use head::MAX_HEADERS;
-pub use scan::MAX_HEAD_BYTES;

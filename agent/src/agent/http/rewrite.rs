@@ -4,9 +4,9 @@
 use std::net::Ipv6Addr;
 
 use super::credentials;
-use super::head::{Head, Header};
 use crate::agent::access::Visitor;
 use crate::config::{KiteSettings, Origin, RewriteHost};
+use crate::http::head::{Head, Header};
 
 /// Headers that only the agent may send; a visitor's own become `X-Old-...`.
 const OURS: [&str; 6] = [

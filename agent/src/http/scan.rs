@@ -7,7 +7,7 @@ pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Follows one head.
 #[derive(Debug, Default)]
-pub(super) struct Scanner {
+pub(crate) struct Scanner {
     place: Place,
     /// Bytes seen so far, empty lines before the request line included.
     seen: usize,
@@ -40,7 +40,7 @@ const VERSION: &[u8] = b"HTTP/1.";
 
 /// What [`Scanner::feed`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scanned {
+pub(crate) enum Scanned {
     /// All of the input belongs to the head, which goes on.
     More,
     /// The head ends after so many bytes of the input.
@@ -54,7 +54,7 @@ pub(super) enum Scanned {
 impl Scanner {
     /// Looks at the next bytes of a head. Once something else than
     /// [`Scanned::More`] came out, the scanner is done.
-    pub(super) fn feed(&mut self, input: &[u8]) -> Scanned {
+    pub(crate) fn feed(&mut self, input: &[u8]) -> Scanned {
         let mut index = 0;
         while let Some(&byte) = input.get(index) {
             if self.seen >= MAX_HEAD_BYTES {
@@ -89,7 +89,7 @@ impl Scanner {
 
     /// How many bytes of the head were well; the next one was not if
     /// [`Scanned::NoRequest`] came out.
-    pub(super) fn seen(&self) -> usize {
+    pub(crate) fn seen(&self) -> usize {
         self.seen
     }
 }
@@ -122,7 +122,7 @@ impl Place {
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.
-pub(super) fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

@@ -4,15 +4,15 @@
 use super::head::Framing;
 
 /// The longest line before a chunk (size and extensions), in bytes.
-pub(super) const MAX_CHUNK_LINE_BYTES: u32 = 1024;
+pub(crate) const MAX_CHUNK_LINE_BYTES: u32 = 1024;
 /// All trailers of a body together, in bytes.
-pub(super) const MAX_TRAILER_BYTES: u32 = 8 * 1024;
+pub(crate) const MAX_TRAILER_BYTES: u32 = 8 * 1024;
 /// Hexadecimal digits of a chunk's size, leading zeros included.
 const MAX_SIZE_DIGITS: u32 = 16;
 
 /// Follows one body.
 #[derive(Debug)]
-pub(super) struct Body(Place);
+pub(crate) struct Body(Place);
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -47,7 +47,7 @@ enum Place {
 
 /// What [`Body::follow`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Followed {
+pub(crate) enum Followed {
     /// All of the input belongs to the body, which goes on.
     More,
     /// The body ends after so many bytes of the input.
@@ -59,7 +59,7 @@ pub(super) enum Followed {
 
 impl Body {
     /// `None` when there is nothing to follow.
-    pub(super) fn new(framing: Framing) -> Option<Self> {
+    pub(crate) fn new(framing: Framing) -> Option<Self> {
         match framing {
             Framing::None | Framing::Length(0) => None,
             Framing::Length(left) => Some(Self(Place::Length(left))),
@@ -69,7 +69,7 @@ impl Body {
 
     /// Looks at the next bytes, of which there is one at least. Once something
     /// else than [`Followed::More`] came out, the body is done.
-    pub(super) fn follow(&mut self, input: &[u8]) -> Followed {
+    pub(crate) fn follow(&mut self, input: &[u8]) -> Followed {
         let mut index = 0;
         while let Some(&byte) = input.get(index) {
             match &mut self.0 {

@@ -8,7 +8,7 @@ pub const MAX_HEADERS: usize = 100;
 
 /// A request head from its first empty line to its last.
 #[derive(Debug)]
-pub(super) struct Head<'a> {
+pub(crate) struct Head<'a> {
     bytes: &'a [u8],
     /// Where the request line begins and where the headers do.
     request_line: (usize, usize),
@@ -16,7 +16,7 @@ pub(super) struct Head<'a> {
 
 /// Where the body of a request ends (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// There is none.
     None,
     /// After so many bytes.
@@ -27,7 +27,7 @@ pub(super) enum Framing {
 
 /// Why a head cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HeadError {
+pub(crate) enum HeadError {
     /// It breaks the grammar; in words, to follow "because".
     Malformed(&'static str),
     /// It has more than [`MAX_HEADERS`].
@@ -36,17 +36,17 @@ pub(super) enum HeadError {
 
 /// One header, with the bytes of its line.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Header<'a> {
+pub(crate) struct Header<'a> {
     /// The line with its end.
-    pub(super) line: &'a [u8],
-    pub(super) name: &'a [u8],
+    pub(crate) line: &'a [u8],
+    pub(crate) name: &'a [u8],
     /// Without the white space around it.
-    pub(super) value: &'a [u8],
+    pub(crate) value: &'a [u8],
 }
 
 impl<'a> Head<'a> {
     /// Checks a head that ends with an empty line.
-    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, HeadError> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, HeadError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
         let complete = match request.parse(bytes) {
@@ -70,34 +70,34 @@ impl<'a> Head<'a> {
     }
 
     /// The whole head.
-    pub(super) fn bytes(&self) -> &'a [u8] {
+    pub(crate) fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// Everything up to the first header: the request line with its end, and
     /// empty lines before it.
-    pub(super) fn before_headers(&self) -> &'a [u8] {
+    pub(crate) fn before_headers(&self) -> &'a [u8] {
         &self.bytes[..self.request_line.1]
     }
 
     /// The end of the request line, CRLF or LF.
-    pub(super) fn line_end(&self) -> &'static [u8] {
+    pub(crate) fn line_end(&self) -> &'static [u8] {
         match self.before_headers() {
             [.., b'\r', b'\n'] => b"\r\n",
             _ => b"\n",
         }
     }
 
-    pub(super) fn method(&self) -> &'a [u8] {
+    pub(crate) fn method(&self) -> &'a [u8] {
         self.request_line_part(0)
     }
 
-    pub(super) fn target(&self) -> &'a [u8] {
+    pub(crate) fn target(&self) -> &'a [u8] {
         self.request_line_part(1)
     }
 
     /// The headers in their order.
-    pub(super) fn headers(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
+    pub(crate) fn headers(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
         let bytes = self.bytes;
         bytes[self.request_line.1..].split_inclusive(|byte| *byte == b'\n').filter_map(|line| {
             let colon = line.iter().position(|byte| *byte == b':')?;
@@ -106,7 +106,7 @@ impl<'a> Head<'a> {
     }
 
     /// The empty line at the end.
-    pub(super) fn last_line(&self) -> &'a [u8] {
+    pub(crate) fn last_line(&self) -> &'a [u8] {
         match self.bytes {
             [.., b'\r', b'\n'] => b"\r\n",
             _ => b"\n",
@@ -115,7 +115,7 @@ impl<'a> Head<'a> {
 
     /// Whether the bytes after this request may be of another protocol
     /// (RFC 9110 sections 7.8 and 9.3.6).
-    pub(super) fn may_switch_protocol(&self) -> bool {
+    pub(crate) fn may_switch_protocol(&self) -> bool {
         self.method() == b"CONNECT"
             || self.headers().any(|header| header.name.eq_ignore_ascii_case(b"Upgrade"))
     }
@@ -123,7 +123,7 @@ impl<'a> Head<'a> {
     /// Where the body ends. Stricter than RFC 9112 asks: whatever two readers
     /// are known to read differently is an error, in words to follow
     /// "because".
-    pub(super) fn framing(&self) -> Result<Framing, &'static str> {
+    pub(crate) fn framing(&self) -> Result<Framing, &'static str> {
         let mut length: Option<&[u8]> = None;
         let mut coding: Option<&[u8]> = None;
         for Header { name, value, .. } in self.headers() {

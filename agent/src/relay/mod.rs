@@ -1,0 +1,2 @@
+//! The public end: lets agents in, keeps their tunnels, and brings visitors to
+//! the kites that fly on them.
