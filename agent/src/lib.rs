@@ -2,8 +2,8 @@
 //! from behind NAT, a firewall or a mobile uplink, over the PageKite protocol.
 //!
 //! The rooms of the house; arrows point one way:
-//! `cli -> agent -> {wire, net, system, config}`, and [`wire`] imports nothing
-//! of ours.
+//! `cli -> {agent, relay} -> {tunnel, http, net, system, config} -> wire`, and
+//! [`wire`] imports nothing of ours.
 
 #![forbid(unsafe_code)]
 
@@ -15,4 +15,5 @@ pub mod net;
 #[cfg(feature = "relay")]
 pub mod relay;
 pub mod system;
+mod tunnel;
 pub mod wire;

@@ -10,7 +10,7 @@
 //! | body of a frame at most 16 KB | `bodies_are_of_the_reference_s_size` |
 //! | lower-case domains, a flying kite never again | `agent_handshake.rs` |
 //! | the newest session id | `agent_handshake.rs` |
-//! | no PING for a relay without `minecraft` | `agent::heartbeat` (20 s is the least `keepalive`) |
+//! | no PING for a relay without `minecraft` | `wire::Heartbeat` (20 s is the least `keepalive`) |
 //! | PONG for a PING, NOOP or not | `a_ping_is_answered` |
 //! | glued frames | `agent_handshake.rs` |
 //! | `SKB: 0` at once | `the_first_receipt_comes_at_once` |

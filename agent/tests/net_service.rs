@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kitelet::config::Origin;
-use kitelet::net::{ServiceSocket, dial_service};
+use kitelet::net::{ServiceSocket, Socket as _, dial_service};
 
 fn dial(origin: &Origin) -> Result<ServiceSocket, String> {
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -48,7 +48,7 @@ fn echoes(service: &ServiceSocket) {
     smol::block_on(async {
         service.writable().await.expect("writable");
         assert_eq!(service.try_write(b"question").expect("write"), 8);
-        service.shutdown_write().expect("shutdown");
+        service.shutdown().expect("shutdown");
         let mut answer: Vec<u8> = Vec::new();
         loop {
             match service.try_read(&mut buffer) {

@@ -1,22 +1,20 @@
 //! The device end: keeps a tunnel to each relay and brings visitors to the
 //! services.
 //!
-//! Decisions are pure state machines ([`backoff`], [`heartbeat`], `routing`,
-//! [`http`], [`access`]); `supervisor`, `tunnel` and `stream` do what they say.
+//! Decisions are pure state machines ([`backoff`], `routing`, [`http`],
+//! [`access`]); `supervisor` and `stream` do what they say.
 
 pub mod access;
 pub mod answer;
 pub mod backoff;
-pub mod heartbeat;
 pub mod http;
-mod notify;
 mod opening;
 pub mod proxy_protocol;
 mod registration_log;
 mod routing;
 mod stream;
+mod streams;
 mod supervisor;
-mod tunnel;
 mod visitors;
 
 use std::rc::Rc;
@@ -27,6 +25,7 @@ use smol::LocalExecutor;
 use crate::config::Settings;
 use crate::net::{Connector, TlsSetupError};
 use crate::system::{limits, signals};
+use crate::tunnel::Buffers;
 use supervisor::{Context, Supervisor};
 use visitors::Visitors;
 
@@ -49,7 +48,8 @@ pub fn run(mut settings: Settings) -> Result<(), TlsSetupError> {
     // It lives as long as the program, and tasks may then refer to it.
     let executor: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
     let visitors = Rc::new(visitors);
-    let context = Rc::new(Context { executor, settings, connector, visitors });
+    let context =
+        Rc::new(Context { executor, settings, connector, visitors, buffers: Buffers::new() });
     info!("{} starts", crate::wire::VERSION);
     let tasks: Vec<_> = relays
         .into_iter()

@@ -13,16 +13,16 @@ use ring::rand::{SecureRandom, SystemRandom};
 use smol::{LocalExecutor, future};
 
 use super::backoff::{Backoff, Failure};
-use super::heartbeat::Heartbeat;
 use super::opening::OpeningChoice;
 use super::registration_log::RegistrationLog;
-use super::tunnel::{News, Tunnel, TunnelEnd};
+use super::streams::Streams;
 use super::visitors::Visitors;
 use crate::config::{RelayAddress, Security, Settings};
 use crate::net::{Connection, Connector, OpenError};
+use crate::tunnel::{Buffers, News, Tunnel, TunnelEnd};
 use crate::wire::{
-    Answer, HeadReader, KiteState, MAX_ANSWER_BYTES, Registration, Role, Session, SessionSettings,
-    Step, WireError,
+    Answer, HeadReader, Heartbeat, KiteState, MAX_ANSWER_BYTES, MAX_BODY_BYTES, Registration, Role,
+    Session, SessionSettings, Step, WireError,
 };
 
 /// Time that a relay has to answer the head of the handshake. The reference
@@ -42,6 +42,7 @@ pub(super) struct Context {
     pub(super) settings: Settings,
     pub(super) connector: Connector,
     pub(super) visitors: Rc<Visitors>,
+    pub(super) buffers: Rc<Buffers>,
 }
 
 /// One relay.
@@ -190,12 +191,11 @@ impl Supervisor {
         let keepalive = Duration::from_secs(settings.keepalive_seconds.into());
         let heartbeat = Heartbeat::new(Instant::now(), keepalive, may_be_pinged(&answer));
         let tunnel = Tunnel::new(
-            self.context.executor,
             connection,
             session,
-            Rc::clone(&self.context.visitors),
+            Rc::clone(&self.context.buffers),
+            MAX_BODY_BYTES,
             settings.buffer_kilobytes * 1024,
-            settings.max_streams,
         );
         let began = Instant::now();
         let refused = Cell::new(None);
@@ -223,8 +223,16 @@ impl Supervisor {
                     self.session_id = Some(id.to_owned());
                 }
             }
+            // Only agents ask for kites.
+            News::Request(_) => {}
         };
-        let run = async { Some(tunnel.run(&rest, heartbeat, &mut on_news).await) };
+        let mut streams = Streams::new(
+            self.context.executor,
+            Rc::clone(&self.context.visitors),
+            settings.max_streams,
+            &mut on_news,
+        );
+        let run = async { Some(tunnel.run(&rest, heartbeat, &mut streams).await) };
         let unanswered = async {
             Timer::after(CHALLENGE_TIME).await;
             if is_flying.get() {
@@ -359,7 +367,7 @@ impl fmt::Display for Outage {
                  port right?"
             ),
             Self::Refused(_) => formatter.write_str("it took none of the kites"),
-            Self::Ended(end, _) => write!(formatter, "{end}"),
+            Self::Ended(end, _) => formatter.write_str(&end.told_of("relay")),
         }
     }
 }

@@ -15,6 +15,7 @@ use async_io::Async;
 use rustls::Connection as Session;
 
 use super::handshake;
+use super::socket::Socket;
 use super::wait::uninterrupted;
 
 /// TLS bytes that may wait for the socket, in bytes of plaintext: two whole
@@ -196,6 +197,36 @@ impl Connection {
     /// When the reactor cannot watch the socket.
     pub async fn writable(&self) -> io::Result<()> {
         self.socket.writable().await
+    }
+}
+
+impl Socket for Connection {
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Self::try_read(self, buffer)
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Self::try_write(self, bytes)
+    }
+
+    fn try_flush(&self) -> io::Result<()> {
+        Self::try_flush(self)
+    }
+
+    fn has_unsent(&self) -> bool {
+        Self::has_unsent(self)
+    }
+
+    fn shutdown(&self) -> io::Result<()> {
+        Self::shutdown(self)
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        Self::readable(self).await
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        Self::writable(self).await
     }
 }
 

@@ -34,5 +34,5 @@ pub use resolve::{
     resolve, resolve_until,
 };
 pub use service::{ServiceSocket, dial_service};
-pub use socket::SocketOptions;
+pub use socket::{Socket, SocketOptions};
 pub use tls_setup::{MAX_PEM_BYTES, SESSIONS_KEPT, TlsSetupError};

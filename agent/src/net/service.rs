@@ -9,7 +9,7 @@ use std::time::Instant;
 use async_io::Async;
 
 use super::dial::{DialError, connect, connect_unix};
-use super::socket::SocketOptions;
+use super::socket::{Socket, SocketOptions};
 use super::wait::uninterrupted;
 use crate::config::Origin;
 
@@ -36,56 +36,44 @@ pub enum ServiceSocket {
     Unix(Async<UnixStream>),
 }
 
-impl ServiceSocket {
-    /// Reads what is there into `buffer`, which is not empty; 0 is the end.
-    ///
-    /// # Errors
-    /// `WouldBlock` when nothing is there yet, else the connection is lost.
-    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Socket for ServiceSocket {
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         uninterrupted(|| match self {
             Self::Tcp(socket) => socket.get_ref().read(buffer),
             Self::Unix(socket) => socket.get_ref().read(buffer),
         })
     }
 
-    /// Writes as much of `bytes` as the kernel takes.
-    ///
-    /// # Errors
-    /// `WouldBlock` when it takes nothing now, else the connection is lost.
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         uninterrupted(|| match self {
             Self::Tcp(socket) => socket.get_ref().write(bytes),
             Self::Unix(socket) => socket.get_ref().write(bytes),
         })
     }
 
-    /// Tells the service that no more bytes will come; reading goes on.
-    ///
-    /// # Errors
-    /// When the connection is lost already.
-    pub fn shutdown_write(&self) -> io::Result<()> {
+    fn try_flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn has_unsent(&self) -> bool {
+        false
+    }
+
+    fn shutdown(&self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.get_ref().shutdown(Shutdown::Write),
             Self::Unix(socket) => socket.get_ref().shutdown(Shutdown::Write),
         }
     }
 
-    /// Waits until [`Self::try_read`] has something to say.
-    ///
-    /// # Errors
-    /// When the reactor cannot watch the socket.
-    pub async fn readable(&self) -> io::Result<()> {
+    async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.readable().await,
             Self::Unix(socket) => socket.readable().await,
         }
     }
 
-    /// Waits until [`Self::try_write`] has something to say.
-    ///
-    /// # Errors
-    /// When the reactor cannot watch the socket.
-    pub async fn writable(&self) -> io::Result<()> {
+    async fn writable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.writable().await,
             Self::Unix(socket) => socket.writable().await,

@@ -1,11 +1,57 @@
-//! The options that sockets get, in one place, and what the kernel's errors
-//! mean in words.
+//! What every connected socket does, the options that sockets get, and what
+//! the kernel's errors mean in words.
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::TcpStream;
 
 use rustix::net::sockopt;
+
+/// A connected stream of bytes, be it TCP, TLS or a Unix socket. Everything
+/// works on `&self`, so that a task that reads and a task that writes can share
+/// it in an `Rc`; nothing waits but [`Socket::readable`] and
+/// [`Socket::writable`].
+pub trait Socket {
+    /// Reads what is there into `buffer`, which is not empty; 0 is the end.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there yet, else the connection is lost.
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Takes as much of `bytes` as goes now.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing does, else the connection is lost.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Sends what was taken and is not sent yet.
+    ///
+    /// # Errors
+    /// `WouldBlock` while bytes are left, else the connection is lost.
+    fn try_flush(&self) -> io::Result<()>;
+
+    /// Whether [`Self::try_flush`] has something to send.
+    fn has_unsent(&self) -> bool;
+
+    /// Tells the other end that no more bytes will come; reading goes on.
+    ///
+    /// # Errors
+    /// As [`Self::try_flush`], which finishes it.
+    fn shutdown(&self) -> io::Result<()>;
+
+    /// Waits until [`Self::try_read`] has something to say.
+    ///
+    /// # Errors
+    /// When the reactor cannot watch the socket.
+    fn readable(&self) -> impl Future<Output = io::Result<()>>;
+
+    /// Waits until [`Self::try_write`] has something to say.
+    ///
+    /// # Errors
+    /// When the reactor cannot watch the socket.
+    fn writable(&self) -> impl Future<Output = io::Result<()>>;
+}
 
 /// What is set on a TCP socket beside `TCP_NODELAY`, which every one gets:
 /// frames and keystrokes are small and must not wait for an acknowledgement.

@@ -19,6 +19,7 @@ mod error;
 mod flow;
 mod head;
 mod headers;
+mod heartbeat;
 mod inflate;
 mod kite;
 mod registration;
@@ -36,6 +37,7 @@ pub use flow::{
 };
 pub use head::HeadReader;
 pub use headers::{Eof, Headers, lines};
+pub use heartbeat::{ANSWER_TIME, Beat, Heartbeat};
 pub use inflate::Inflater;
 pub use kite::{KiteId, KiteIdError, MAX_DOMAIN_BYTES, MAX_PROTOCOL_BYTES};
 pub use registration::{KiteState, Random, Registration, Step};

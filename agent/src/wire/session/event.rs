@@ -88,6 +88,11 @@ impl<'a> Open<'a> {
         })
     }
 
+    /// Bytes of headers in the first frame, at most.
+    pub fn header_bytes(&self) -> usize {
+        self.encode(u32::MAX).len()
+    }
+
     /// The headers of the first frame, in the reference's order, and the blank
     /// line.
     pub(super) fn encode(&self, stream: u32) -> Vec<u8> {

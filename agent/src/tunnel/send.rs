@@ -6,12 +6,27 @@ use std::time::Instant;
 
 use event_listener::listener;
 
-use super::Tunnel;
-use crate::agent::stream::Progress;
-use crate::wire::{HEADER_ROOM, MAX_BODY_BYTES, Session};
+use super::{Tunnel, TunnelEnd};
+use crate::wire::{HEADER_ROOM, MAX_BODY_BYTES, Open, Session};
 
 /// Control frames that are written in one turn, in bytes.
 const CONTROL_BYTES: usize = 8 * 1024;
+
+/// What came of moving bytes from a socket into the tunnel.
+pub(crate) enum Progress {
+    /// So many bytes went.
+    Moved(usize),
+    /// The socket has nothing now.
+    SocketIsIdle,
+    /// The socket is at its end.
+    End,
+    /// The socket broke.
+    Failed(io::Error),
+    /// The other end has to pass some on first.
+    WindowIsFull,
+    /// The tunnel has to take some first.
+    TunnelIsFull,
+}
 
 /// Bytes on their way to the connection.
 #[derive(Default)]
@@ -23,27 +38,41 @@ pub(super) struct Outgoing {
 
 impl Tunnel {
     /// Sends what waits, as the link takes it.
-    pub(super) async fn write(&self) -> io::Error {
+    pub(super) async fn write(&self) -> TunnelEnd {
         loop {
             self.work.wait().await;
-            if let Some(error) = self.failure.take() {
-                return error;
+            if let Some(end) = self.failure.take() {
+                return end;
             }
             while !self.is_flushed() {
                 if let Err(error) = self.connection.writable().await {
-                    return error;
+                    return TunnelEnd::Lost(error);
                 }
                 self.flush();
-                if let Some(error) = self.failure.take() {
-                    return error;
+                if let Some(end) = self.failure.take() {
+                    return end;
                 }
             }
         }
     }
 
-    /// Reads once from a service into the tunnel. The service's socket is
-    /// given as a function that reads into a buffer.
-    pub(in crate::agent) fn forward(
+    /// Opens a stream, as the relay does, with as much of `first` as goes in
+    /// one frame, and says how much. `None` when the other end has its limit of
+    /// streams. To be called when the tunnel has room.
+    pub(crate) fn open(&self, open: &Open<'_>, first: &[u8]) -> Option<(u32, usize)> {
+        let mut session = self.session.borrow_mut();
+        self.flush_session(&mut session);
+        let room = self.max_body.saturating_sub(open.header_bytes());
+        let sent = first.len().min(room);
+        let mut frame = Vec::with_capacity(sent + 512);
+        let stream = session.open(Instant::now(), open, &first[..sent], &mut frame)?;
+        self.send(&frame);
+        Some((stream, sent))
+    }
+
+    /// Reads once from a socket into the tunnel. The socket is given as a
+    /// function that reads into a buffer.
+    pub(crate) fn forward(
         &self,
         stream: u32,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
@@ -59,11 +88,11 @@ impl Tunnel {
                 return Progress::TunnelIsFull;
             }
         }
-        let room = session.send_room(stream).min(MAX_BODY_BYTES);
+        let room = session.send_room(stream).min(self.max_body);
         if room == 0 {
             return Progress::WindowIsFull;
         }
-        let mut scratch = self.scratch.borrow_mut();
+        let mut scratch = self.buffers.outgoing.borrow_mut();
         match read(&mut scratch[HEADER_ROOM..HEADER_ROOM + room]) {
             Ok(0) => Progress::End,
             Ok(length) => {
@@ -72,26 +101,26 @@ impl Tunnel {
                 self.send(frame);
                 Progress::Moved(length)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::ServiceIsIdle,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::SocketIsIdle,
             Err(error) => Progress::Failed(error),
         }
     }
 
     /// Sends an answer of our own on a stream, whatever its window.
-    pub(in crate::agent) fn answer(&self, stream: u32, answer: &[u8]) {
+    pub(crate) fn answer(&self, stream: u32, answer: &[u8]) {
         let mut session = self.session.borrow_mut();
         self.send_answer(&mut session, Instant::now(), stream, answer);
     }
 
-    pub(super) fn send_answer(
+    pub(crate) fn send_answer(
         &self,
         session: &mut Session,
         now: Instant,
         stream: u32,
         answer: &[u8],
     ) {
-        let mut scratch = self.scratch.borrow_mut();
-        for part in answer.chunks(MAX_BODY_BYTES) {
+        let mut scratch = self.buffers.outgoing.borrow_mut();
+        for part in answer.chunks(self.max_body) {
             self.flush_session(session);
             let body = HEADER_ROOM..HEADER_ROOM + part.len();
             scratch[body.clone()].copy_from_slice(part);
@@ -99,13 +128,13 @@ impl Tunnel {
         }
     }
 
-    /// Whether a service with little to say is better given time to say more.
-    pub(in crate::agent) fn is_strained(&self) -> bool {
+    /// Whether a socket with little to say is better given time to say more.
+    pub(crate) fn is_strained(&self) -> bool {
         self.session.borrow().is_strained()
     }
 
     /// Waits until the tunnel takes a frame at once.
-    pub(in crate::agent) async fn wait_for_room(&self) {
+    pub(crate) async fn wait_for_room(&self) {
         while !self.has_room() {
             // On the stack: on a slow link this happens for each frame.
             listener!(self.room => bell);
@@ -117,13 +146,14 @@ impl Tunnel {
     }
 
     /// Lets the next stream that waits for room have it.
-    pub(in crate::agent) fn pass_room_on(&self) {
+    pub(crate) fn pass_room_on(&self) {
         if self.has_room() {
             self.room.notify(1);
         }
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    /// Whether the tunnel takes a frame at once.
+    pub(crate) fn has_room(&self) -> bool {
         self.outgoing.borrow().is_empty()
     }
 
@@ -143,7 +173,7 @@ impl Tunnel {
 
     /// Sends what waits and what the session has to say, as far as the
     /// connection takes it now.
-    pub(in crate::agent) fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.flush_session(&mut self.session.borrow_mut());
     }
 
@@ -182,8 +212,7 @@ impl Tunnel {
 
     fn note_failure(&self, error: io::Error) {
         if error.kind() != io::ErrorKind::WouldBlock {
-            self.failure.set(Some(error));
-            self.work.notify();
+            self.drop_with(TunnelEnd::Lost(error));
         }
     }
 }

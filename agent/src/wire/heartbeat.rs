@@ -1,4 +1,4 @@
-//! Notices that a tunnel is dead although nothing says so.
+//! Notices that a tunnel is dead although nothing says so, at either end.
 //!
 //! Silence is broken by a PING, and a PING that is not answered ends the
 //! tunnel. A relay that would die of a PING (`protocol.md` 18) gets a frame
@@ -8,9 +8,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::wire::SignOfLife;
+use super::session::SignOfLife;
 
-/// Time that the relay has to answer a PING; any byte counts as an answer.
+/// Time that the other end has to answer a PING; any byte counts as an answer.
 pub const ANSWER_TIME: Duration = Duration::from_secs(25);
 
 /// Watches over one tunnel.
@@ -18,7 +18,7 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(25);
 pub struct Heartbeat {
     keepalive: Duration,
     may_ping: bool,
-    /// The last byte from the relay, or the last sign of life to one that
+    /// The last byte from the other end, or the last sign of life to one that
     /// must not be pinged.
     quiet_since: Instant,
     asked_at: Option<Instant>,
@@ -31,18 +31,18 @@ pub enum Beat {
     Send(SignOfLife),
     /// Ask again at this time, if nothing happens before.
     Wait(Instant),
-    /// The relay does not answer.
+    /// The other end does not answer.
     Dead,
 }
 
 impl Heartbeat {
-    /// A tunnel that has just begun. After `keepalive` of silence the relay is
+    /// A tunnel that has just begun. After `keepalive` of silence the other end is
     /// asked for an answer, if `may_ping`.
     pub fn new(now: Instant, keepalive: Duration, may_ping: bool) -> Self {
         Self { keepalive, may_ping, quiet_since: now, asked_at: None }
     }
 
-    /// Notes that bytes came from the relay.
+    /// Notes that bytes came from the other end.
     pub fn received(&mut self, now: Instant) {
         self.quiet_since = now;
         self.asked_at = None;

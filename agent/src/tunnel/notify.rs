@@ -6,14 +6,14 @@ use std::task::{Poll, Waker};
 
 /// Remembers one ring until it is waited for.
 #[derive(Default)]
-pub(super) struct Notify {
+pub(crate) struct Notify {
     rung: Cell<bool>,
     waiting: Cell<Option<Waker>>,
 }
 
 impl Notify {
     /// Wakes the listener, or lets its next wait end at once.
-    pub(super) fn notify(&self) {
+    pub(crate) fn notify(&self) {
         self.rung.set(true);
         if let Some(waker) = self.waiting.take() {
             waker.wake();
@@ -21,7 +21,7 @@ impl Notify {
     }
 
     /// Waits for a ring since the last wait. One task at a time may wait.
-    pub(super) async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         poll_fn(|context| {
             if self.rung.take() {
                 return Poll::Ready(());
