@@ -44,7 +44,7 @@ async fn pair(encrypted: bool) -> (Connection, Connection) {
         if encrypted {
             Acceptor::from_pem(identity.pem.as_bytes(), identity.key_pem.as_bytes())
                 .expect("identity")
-                .accept(socket, soon())
+                .accept(socket, &[], soon())
                 .await
                 .expect("handshake")
         } else {
@@ -310,7 +310,7 @@ fn an_acceptor_tells_what_came_instead_of_tls() {
         let open_peer = (!close).then_some(peer);
         let (socket, _) = listener.accept().expect("accept");
         let socket = Async::new(socket).expect("socket");
-        let accepted = smol::block_on(acceptor.accept(socket, deadline));
+        let accepted = smol::block_on(acceptor.accept(socket, &[], deadline));
         drop(open_peer);
         accepted.expect_err("no handshake")
     };

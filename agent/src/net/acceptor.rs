@@ -1,4 +1,5 @@
-//! The server's side of TLS, for whoever accepts tunnels.
+//! The server's side of TLS, for tunnels and for visitors whose TLS ends at the
+//! relay.
 
 use std::fmt;
 use std::net::TcpStream;
@@ -7,20 +8,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_io::Async;
+use rustls::crypto::ring::Ticketer;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ServerConnection, ServerSessionMemoryCache};
+use rustls::server::{NoServerSessionStorage, ServerConnection};
 use rustls::{Connection as Session, ServerConfig};
 
 use super::connection::Connection;
 use super::handshake::{HandshakeError, handshake};
-use super::socket::SocketOptions;
 use super::tls_setup::{TlsSetupError, provider};
 
-/// Sessions that are kept for resumption.
-const SESSIONS_KEPT: usize = 32;
+/// Protocols inside TLS that are spoken here (RFC 7301): a browser that prefers
+/// HTTP/2 is told to take this one.
+const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
-/// Accepts TLS with one certificate, whatever name is asked for.
+/// Accepts TLS 1.2 and 1.3 with one certificate, whatever name is asked for.
+#[derive(Clone)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
 }
@@ -44,26 +47,29 @@ impl Acceptor {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .map_err(|error| bad(error.to_string()))?;
-        config.session_storage = ServerSessionMemoryCache::new(SESSIONS_KEPT);
+        // Tickets keep a session's state at the other end, not in our memory.
+        config.ticketer =
+            Ticketer::new().map_err(|error| TlsSetupError::Library(error.to_string()))?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         Ok(Self { config: Arc::new(config) })
     }
 
-    /// Runs the handshake on an accepted socket.
+    /// Runs the handshake on an accepted socket, from which `seen` was read
+    /// already.
     ///
     /// # Errors
     /// Says what the other end did.
     pub async fn accept(
         &self,
         socket: Async<TcpStream>,
+        seen: &[u8],
         deadline: Instant,
     ) -> Result<Connection, AcceptError> {
-        SocketOptions::TUNNEL
-            .apply(socket.get_ref())
-            .map_err(|error| AcceptError::Handshake(HandshakeError::Io(error)))?;
         let mut session = ServerConnection::new(Arc::clone(&self.config))
             .map(Session::Server)
             .map_err(|error| AcceptError::Handshake(HandshakeError::Protocol(error.to_string())))?;
-        handshake(&socket, &mut session, deadline)
+        handshake(&socket, &mut session, seen, deadline)
             .await
             .ok_or(AcceptError::Timeout)?
             .map_err(AcceptError::Handshake)?;

@@ -26,6 +26,8 @@ pub const OUTGOING_LIMIT: usize = 32 * 1024;
 pub struct Connection {
     socket: Async<TcpStream>,
     tls: Option<Box<RefCell<Session>>>,
+    /// Bytes that were read and given back; they come first.
+    unread: RefCell<Vec<u8>>,
     /// How far [`Connection::shutdown`] has come.
     closing: Cell<Closing>,
 }
@@ -41,7 +43,24 @@ enum Closing {
 impl Connection {
     /// A connection in clear.
     pub fn plain(socket: Async<TcpStream>) -> Self {
-        Self { socket, tls: None, closing: Cell::new(Closing::Open) }
+        let unread = RefCell::default();
+        Self { socket, tls: None, unread, closing: Cell::new(Closing::Open) }
+    }
+
+    /// Gives bytes back that were read: the next ones to be read are these.
+    pub fn put_back(&self, bytes: &[u8]) {
+        self.unread.borrow_mut().splice(..0, bytes.iter().copied());
+    }
+
+    /// Whether bytes wait that were given back.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.borrow().is_empty()
+    }
+
+    /// The socket of a connection in clear, and the bytes that were given back;
+    /// `None` for one that is enciphered.
+    pub fn into_socket(self) -> Option<(Async<TcpStream>, Vec<u8>)> {
+        self.tls.is_none().then(|| (self.socket, self.unread.into_inner()))
     }
 
     /// A connection whose TLS handshake is done.
@@ -79,6 +98,13 @@ impl Connection {
     /// `WouldBlock` when more has to come from the network first; anything
     /// else is the end of the connection.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.has_unread() {
+            let mut unread = self.unread.borrow_mut();
+            let length = unread.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&unread[..length]);
+            unread.drain(..length);
+            return Ok(length);
+        }
         let Some(tls) = &self.tls else {
             return uninterrupted(|| self.socket.get_ref().read(buffer));
         };
@@ -184,6 +210,9 @@ impl Connection {
     /// # Errors
     /// When the reactor cannot watch the socket.
     pub async fn readable(&self) -> io::Result<()> {
+        if self.has_unread() {
+            return Ok(());
+        }
         match &self.tls {
             Some(tls) if has_news(&mut tls.borrow_mut()) => Ok(()),
             _ => self.socket.readable().await,

@@ -147,7 +147,7 @@ impl Connector {
             .map(Session::Client)
             .map_err(|error| OpenFailure::Tls(error.to_string()))?;
         let deadline = Instant::now() + self.timeouts.tls;
-        handshake(&socket, &mut session, deadline)
+        handshake(&socket, &mut session, &[], deadline)
             .await
             .ok_or(OpenFailure::Timeout(OpenStep::Tls))??;
         Ok(Connection::encrypted(socket, session))

@@ -89,20 +89,31 @@ fn spaced(camel_case: &str) -> String {
 }
 
 /// Runs the handshake to its end; `None` when the deadline came first. All
-/// that this end has to say is sent by then.
+/// that this end has to say is sent by then. `seen` was read from the socket
+/// already.
 pub(super) async fn handshake(
     socket: &Async<TcpStream>,
     session: &mut rustls::Connection,
+    seen: &[u8],
     deadline: Instant,
 ) -> Option<Result<(), HandshakeError>> {
-    wait::before(deadline, exchange(socket, session)).await
+    wait::before(deadline, exchange(socket, session, seen)).await
 }
 
 async fn exchange(
     socket: &Async<TcpStream>,
     session: &mut rustls::Connection,
+    mut seen: &[u8],
 ) -> Result<(), HandshakeError> {
-    let mut anything_read = false;
+    let mut anything_read = !seen.is_empty();
+    while !seen.is_empty() {
+        // From memory it takes at least a byte, or fails for good.
+        session.read_tls(&mut seen).map_err(HandshakeError::from_io)?;
+        if let Err(error) = session.process_new_packets() {
+            let _ = send(socket, session);
+            return Err(HandshakeError::from_tls(&error));
+        }
+    }
     loop {
         while session.wants_write() {
             match send(socket, session) {

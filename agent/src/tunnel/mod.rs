@@ -28,8 +28,8 @@ use smol::future;
 
 use crate::net::Connection;
 use crate::wire::{
-    Answer, Beat, HEADER_ROOM, Heartbeat, MAX_BODY_BYTES, Open, Quota, Session, TunnelRequest,
-    WireError,
+    Answer, Beat, HEADER_ROOM, Heartbeat, MAX_BODY_BYTES, Open, Quota, Session, SignOfLife,
+    TunnelRequest, WireError,
 };
 pub(crate) use backlog::Backlog;
 pub(crate) use notify::Notify;
@@ -72,6 +72,8 @@ pub(crate) struct Tunnel {
     hearing: Bell,
     /// Why the tunnel has to end.
     failure: Cell<Option<TunnelEnd>>,
+    /// It has ended: nothing moves any more.
+    is_over: Cell<bool>,
 }
 
 /// What all tunnels of a thread read into, one at a time, so that idle ones
@@ -171,6 +173,7 @@ struct EndStreams<'a>(&'a Tunnel);
 
 impl Drop for EndStreams<'_> {
     fn drop(&mut self) {
+        self.0.is_over.set(true);
         for stream in std::mem::take(&mut *self.0.streams.borrow_mut()).into_values() {
             stream.give_up(self.0, "the tunnel ended");
         }
@@ -208,6 +211,7 @@ impl Tunnel {
             heard: Cell::new(Instant::now()),
             hearing: Bell::new(),
             failure: Cell::new(None),
+            is_over: Cell::new(false),
         })
     }
 
@@ -322,6 +326,29 @@ impl Tunnel {
         if after.waiting < before.waiting {
             self.drained.notify();
         }
+    }
+
+    /// Asks the other end for a sign of life; whether one comes by `deadline`.
+    pub(crate) async fn shows_life(&self, deadline: Instant) -> bool {
+        let asked = Instant::now();
+        self.with_session(|session| session.show_life(SignOfLife::Ping));
+        let heard = async {
+            loop {
+                let hearing = self.hearing.listen();
+                if self.is_over.get() {
+                    return false;
+                }
+                if self.heard.get() > asked {
+                    return true;
+                }
+                hearing.await;
+            }
+        };
+        let timeout = async {
+            Timer::at(deadline).await;
+            false
+        };
+        future::or(heard, timeout).await
     }
 
     /// Ends the tunnel; its `run` returns this.

@@ -60,6 +60,9 @@ impl Tunnel {
     /// one frame, and says how much. `None` when the other end has its limit of
     /// streams. To be called when the tunnel has room.
     pub(crate) fn open(&self, open: &Open<'_>, first: &[u8]) -> Option<(u32, usize)> {
+        if self.is_over.get() {
+            return None;
+        }
         let mut session = self.session.borrow_mut();
         self.flush_session(&mut session);
         let room = self.max_body.saturating_sub(open.header_bytes());
@@ -77,6 +80,9 @@ impl Tunnel {
         stream: u32,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> Progress {
+        if self.is_over.get() {
+            return Progress::Failed(io::ErrorKind::BrokenPipe.into());
+        }
         if !self.has_room() {
             return Progress::TunnelIsFull;
         }
@@ -133,12 +139,12 @@ impl Tunnel {
         self.session.borrow().is_strained()
     }
 
-    /// Waits until the tunnel takes a frame at once.
+    /// Waits until the tunnel takes a frame at once, or is over.
     pub(crate) async fn wait_for_room(&self) {
         while !self.has_room() {
             // On the stack: on a slow link this happens for each frame.
             listener!(self.room => bell);
-            if self.has_room() {
+            if self.has_room() || self.is_over.get() {
                 break;
             }
             bell.await;

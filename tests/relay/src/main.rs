@@ -99,7 +99,7 @@ async fn take(relay: Rc<Relay>, socket: Async<TcpStream>, peer: SocketAddr) {
     }
     let connection = match &relay.acceptor {
         Some(acceptor) if first[0] == 0x16 => {
-            match acceptor.accept(socket, Instant::now() + TLS_TIME).await {
+            match acceptor.accept(socket, &[], Instant::now() + TLS_TIME).await {
                 Ok(connection) => connection,
                 Err(error) => return eprintln!("{peer}: {error}"),
             }
