@@ -35,4 +35,4 @@ pub use resolve::{
 };
 pub use service::{ServiceSocket, dial_service};
 pub use socket::{Socket, SocketOptions};
-pub use tls_setup::{MAX_PEM_BYTES, SESSIONS_KEPT, TlsSetupError};
+pub use tls_setup::{MAX_PEM_BYTES, SESSIONS_KEPT, TlsSetupError, read_pem};

@@ -105,7 +105,10 @@ fn roots_from(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>
 }
 
 /// Reads a PEM file of bounded size.
-pub(super) fn read_pem(path: &Path) -> Result<Vec<u8>, TlsSetupError> {
+///
+/// # Errors
+/// Names the file.
+pub fn read_pem(path: &Path) -> Result<Vec<u8>, TlsSetupError> {
     let mut text = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut text))
@@ -141,6 +144,15 @@ pub enum TlsSetupError {
 }
 
 impl TlsSetupError {
+    /// The same with the file that the text came from.
+    #[must_use]
+    pub fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Pem { problem, .. } => Self::Pem { path: path.to_owned(), problem },
+            other => other,
+        }
+    }
+
     pub(super) fn pem(path: &Path, problem: &str) -> Self {
         Self::Pem { path: path.to_owned(), problem: printable(problem, 120) }
     }

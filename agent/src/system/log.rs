@@ -10,6 +10,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::civil::Civil;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 /// Longest line that is written, in bytes; the rest is cut.
@@ -50,7 +51,7 @@ impl Log for Sink {
             write!(line, "<{}>{}", priority(record.level()), record.args())
         } else {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            write!(line, "{} {:<5} {}", Timestamp(now.as_secs()), record.level(), record.args())
+            write!(line, "{} {:<5} {}", Civil::at(now.as_secs()), record.level(), record.args())
         };
         line.truncate(MAX_LINE_BYTES);
         for byte in &mut line {
@@ -73,45 +74,5 @@ fn priority(level: Level) -> u8 {
         Level::Warn => 4,
         Level::Info => 6,
         Level::Debug | Level::Trace => 7,
-    }
-}
-
-/// Seconds since 1970 as RFC 3339 in UTC.
-struct Timestamp(u64);
-
-impl std::fmt::Display for Timestamp {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (days, second) = (self.0 / 86_400, self.0 % 86_400);
-        // The civil date in eras of 400 years that begin in March.
-        let shifted = days + 719_468;
-        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let march_month = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-        let year = era * 400 + year_of_era + u64::from(month <= 2);
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(formatter, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_civil_dates() {
-        for (seconds, wanted) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_700_000_000, "2023-11-14T22:13:20Z"),
-            (4_107_542_399, "2100-02-28T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(Timestamp(seconds).to_string(), wanted);
-        }
     }
 }

@@ -1,0 +1,97 @@
+//! Writes short answers of the relay's own to a connection, and closes it so
+//! that the other end gets to read them.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use smol::future;
+
+use crate::net::Connection;
+
+/// Time for the other end to take an answer of ours.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+/// Time that a closed connection is still read, and how much of it: a kernel
+/// that gets bytes for a closed socket resets the connection, and the other end
+/// may lose the answer by that.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;
+/// Bytes that are thrown away at once.
+const READ_BYTES: usize = 4096;
+
+/// Writes all of `bytes`.
+///
+/// # Errors
+/// The connection broke, or the other end took too long.
+pub(super) async fn write(connection: &Connection, mut bytes: &[u8]) -> io::Result<()> {
+    let work = async {
+        while !bytes.is_empty() {
+            match connection.try_write(bytes) {
+                Ok(taken) => bytes = &bytes[taken..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    connection.writable().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        flush(connection).await
+    };
+    within(WRITE_TIME, work).await
+}
+
+/// Closes a connection: says that nothing more will come, and reads for a
+/// moment what the other end still sends.
+pub(super) async fn close(connection: &Connection) {
+    let work = async {
+        if let Err(error) = connection.shutdown() {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(error);
+            }
+            flush(connection).await?;
+        }
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match throw_away(connection) {
+                Ok(0) => break,
+                Ok(length) => left = left.saturating_sub(length),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    connection.readable().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    };
+    // It is closed in any case.
+    let _ = within(LINGER_TIME, work).await;
+}
+
+/// Writes an answer and closes the connection.
+pub(super) async fn answer(connection: &Connection, bytes: &[u8]) {
+    if write(connection, bytes).await.is_ok() {
+        close(connection).await;
+    }
+}
+
+async fn flush(connection: &Connection) -> io::Result<()> {
+    while let Err(error) = connection.try_flush() {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Err(error);
+        }
+        connection.writable().await?;
+    }
+    Ok(())
+}
+
+fn throw_away(connection: &Connection) -> io::Result<usize> {
+    connection.try_read(&mut [0; READ_BYTES])
+}
+
+async fn within(limit: Duration, work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    let deadline = Instant::now() + limit;
+    let timeout = async {
+        Timer::at(deadline).await;
+        Err(io::ErrorKind::TimedOut.into())
+    };
+    future::or(work, timeout).await
+}

@@ -1,0 +1,481 @@
+//! One stream of a visitor: moves bytes between the visitor's connection and
+//! the tunnel of the kite, and follows HTTP on the way, so that the connection
+//! can go on to another kite once a request is answered.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+use smol::future;
+
+use crate::http::body::{Body, Followed};
+use crate::http::response::{Answered, ResponseFollower};
+use crate::net::Connection;
+use crate::tunnel::{Backlog, Held, Inflow, Notify, Outflow, Supply, Tunnel, move_in, move_out};
+use crate::wire::{Eof, Open};
+
+/// Bytes that are read at once while an answer is awaited; what a visitor sends
+/// then is the next request, which has to wait.
+const EARLY_BYTES: usize = 4096;
+
+/// A stream of one visitor.
+pub(super) struct VisitStream {
+    id: u32,
+    visitor: Rc<Connection>,
+    /// What goes to the kite before anything else of the visitor.
+    ahead: RefCell<Vec<u8>>,
+    backlog: RefCell<Backlog>,
+    exchange: RefCell<Exchange>,
+    /// What the agent closed.
+    closed: Cell<Eof>,
+    /// The visitor has sent all that it will, and the agent was told.
+    is_told: Cell<bool>,
+    /// Why it ended early.
+    fate: Cell<Option<Fate>>,
+    /// Rung with a fate.
+    fated: Notify,
+    /// Rung when there is something for the visitor.
+    for_visitor: Notify,
+    /// Rung when there may be room in the tunnel.
+    for_tunnel: Notify,
+    sent: Cell<u64>,
+    /// Bytes that had come before this request was sent.
+    before: Cell<u64>,
+}
+
+/// Why a stream ends before both directions are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was half-closed and idle for too long.
+    Abandoned,
+    /// The visitor takes nothing while the buffers are full.
+    Overrun,
+    /// The tunnel ended, or forgot the stream.
+    TunnelEnded,
+    /// The visitor's connection broke.
+    VisitorGone,
+    /// What the visitor sends as the body of a request is none.
+    BadBody(&'static str),
+}
+
+/// What is followed of the bytes.
+enum Exchange {
+    /// Nothing.
+    Blind,
+    /// A request and its answer.
+    Http {
+        /// What is left of the request's body; `None` when it is complete.
+        body: Option<Body>,
+        answer: Box<ResponseFollower>,
+        progress: Answer,
+    },
+}
+
+/// How far the answer to a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Awaited,
+    /// It is complete.
+    Over {
+        keeps_alive: bool,
+    },
+    /// Another protocol than HTTP follows.
+    Switched,
+    /// It ends with the stream.
+    Endless,
+}
+
+/// What comes after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The visitor may send another request, on this stream or another.
+    Next,
+    /// The visitor's connection is to be closed.
+    Close,
+    /// Nothing came in answer to the request.
+    Unanswered,
+    /// It is to be cut, so that nobody takes a part of an answer for all of it.
+    Cut(Fate),
+}
+
+impl VisitStream {
+    /// Opens a stream on `tunnel`, which has room; `first` goes to the kite
+    /// before what the visitor sends from now on. `None` when the agent has all
+    /// the streams that it takes.
+    pub(super) fn open(
+        tunnel: &Tunnel,
+        visitor: &Rc<Connection>,
+        open: &Open<'_>,
+        first: Vec<u8>,
+        exchange: Option<(Option<Body>, ResponseFollower)>,
+    ) -> Option<Rc<Self>> {
+        let (id, sent) = tunnel.open(open, &first)?;
+        let mut ahead = first;
+        ahead.drain(..sent);
+        let stream = Rc::new(Self {
+            id,
+            visitor: Rc::clone(visitor),
+            ahead: RefCell::new(ahead),
+            backlog: RefCell::default(),
+            exchange: RefCell::new(Exchange::new(exchange)),
+            closed: Cell::default(),
+            is_told: Cell::new(false),
+            fate: Cell::new(None),
+            fated: Notify::default(),
+            for_visitor: Notify::default(),
+            for_tunnel: Notify::default(),
+            sent: Cell::new(sent as u64),
+            before: Cell::new(0),
+        });
+        tunnel.add(id, Rc::clone(&stream) as Rc<dyn crate::tunnel::Stream>);
+        Some(stream)
+    }
+
+    /// Begins another request on a stream that [`Self::may_go_on`].
+    pub(super) fn begin(&self, head: Vec<u8>, body: Option<Body>, answer: ResponseFollower) {
+        self.before.set(self.backlog.borrow().received());
+        *self.ahead.borrow_mut() = head;
+        *self.exchange.borrow_mut() = Exchange::new(Some((body, answer)));
+    }
+
+    /// Whether another request may go on this stream.
+    pub(super) fn may_go_on(&self) -> bool {
+        let is_over = matches!(
+            *self.exchange.borrow(),
+            Exchange::Http { body: None, progress: Answer::Over { keeps_alive: true }, .. }
+        );
+        is_over && self.closed.get() == Eof::default() && self.fate.get().is_none()
+    }
+
+    /// Bytes to the kite and from it so far.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        (self.sent.get(), self.backlog.borrow().received())
+    }
+
+    /// Status of the answer, where one was read.
+    pub(super) fn status(&self) -> Option<u16> {
+        match &*self.exchange.borrow() {
+            Exchange::Http { answer, .. } => answer.status(),
+            Exchange::Blind => None,
+        }
+    }
+
+    /// Whether something of an answer to this request has come.
+    fn is_answered(&self) -> bool {
+        self.backlog.borrow().received() > self.before.get()
+    }
+
+    /// Closes the stream and forgets it.
+    pub(super) fn close(&self, tunnel: &Tunnel) {
+        tunnel.with_session(|session| session.close(Instant::now(), self.id, Eof::BOTH));
+        let held = crate::tunnel::Stream::held(self);
+        drop(self.backlog.borrow_mut().take());
+        tunnel.count_held(held, Held::default());
+        tunnel.forget(self.id, self);
+    }
+
+    /// Moves bytes until the request is answered, or both directions are done.
+    pub(super) async fn run(&self, tunnel: &Tunnel) -> Outcome {
+        let fated = async {
+            self.fated.wait().await;
+        };
+        let served = async {
+            let to_kite = async {
+                if self.move_out(tunnel).await.is_err() {
+                    self.meet(Fate::VisitorGone);
+                }
+            };
+            let to_visitor = async {
+                if !move_in(tunnel, self).await {
+                    self.meet(Fate::Abandoned);
+                }
+            };
+            future::zip(to_kite, to_visitor).await;
+        };
+        future::or(served, fated).await;
+        let is_http = matches!(*self.exchange.borrow(), Exchange::Http { .. });
+        let is_unanswered = is_http && !self.is_answered();
+        match self.fate.get() {
+            None | Some(Fate::TunnelEnded) if is_unanswered => Outcome::Unanswered,
+            Some(fate) => Outcome::Cut(fate),
+            None if self.may_go_on() && !self.is_told.get() => Outcome::Next,
+            None => Outcome::Close,
+        }
+    }
+
+    async fn move_out(&self, tunnel: &Tunnel) -> io::Result<()> {
+        loop {
+            if move_out(tunnel, self.id, self).await? {
+                self.tell_end(tunnel);
+            }
+            if !self.wait_for_answer(tunnel).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until the answer to a complete request is over, and looks whether
+    /// the visitor stays; true when another protocol begins, which has to be
+    /// carried on.
+    async fn wait_for_answer(&self, tunnel: &Tunnel) -> io::Result<bool> {
+        loop {
+            match &mut *self.exchange.borrow_mut() {
+                exchange @ Exchange::Http { progress: Answer::Switched, .. } => {
+                    *exchange = Exchange::Blind;
+                    return Ok(!self.is_told.get());
+                }
+                Exchange::Http { progress: Answer::Awaited | Answer::Endless, .. } => {}
+                _ => return Ok(false),
+            }
+            if self.closed.get().read || self.backlog.borrow().is_closed {
+                return Ok(false);
+            }
+            let woken = async {
+                self.for_tunnel.wait().await;
+                Ok(false)
+            };
+            let may_speak = !self.is_told.get() && !self.visitor.has_unread();
+            let spoken = async {
+                if !may_speak {
+                    future::pending::<()>().await;
+                }
+                self.visitor.readable().await?;
+                self.hear_early()
+            };
+            if future::or(woken, spoken).await? {
+                self.tell_end(tunnel);
+            }
+        }
+    }
+
+    /// Reads what a visitor says before it has its answer, and gives it back
+    /// for later; true at its end.
+    fn hear_early(&self) -> io::Result<bool> {
+        let mut buffer = [0; EARLY_BYTES];
+        match self.visitor.try_read(&mut buffer) {
+            Ok(0) => Ok(true),
+            Ok(length) => {
+                self.visitor.put_back(&buffer[..length]);
+                Ok(false)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the agent that nothing more will come from the visitor.
+    fn tell_end(&self, tunnel: &Tunnel) {
+        self.is_told.set(true);
+        let eof = Eof { read: true, write: false };
+        tunnel.with_session(|session| session.close(Instant::now(), self.id, eof));
+    }
+
+    fn meet(&self, fate: Fate) {
+        if self.fate.get().is_none() {
+            self.fate.set(Some(fate));
+        }
+        self.fated.notify();
+    }
+
+    /// What of `bytes` the visitor is to get.
+    fn follow<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        let Exchange::Http { answer, progress, .. } = &mut *self.exchange.borrow_mut() else {
+            return bytes;
+        };
+        let (usable, next) = match *progress {
+            Answer::Awaited => match answer.follow(bytes) {
+                Answered::More => (bytes, Answer::Awaited),
+                Answered::End { bytes: at, keeps_alive } => {
+                    // What comes behind an answer answers nothing.
+                    let keeps_alive = keeps_alive && at == bytes.len();
+                    (&bytes[..at], Answer::Over { keeps_alive })
+                }
+                Answered::Switched(_) => (bytes, Answer::Switched),
+                Answered::UntilClose | Answered::Broken(_) => (bytes, Answer::Endless),
+            },
+            Answer::Over { .. } => (&bytes[..0], Answer::Over { keeps_alive: false }),
+            other => (bytes, other),
+        };
+        if next != *progress {
+            *progress = next;
+            self.for_visitor.notify();
+            self.for_tunnel.notify();
+        }
+        usable
+    }
+}
+
+impl Exchange {
+    fn new(http: Option<(Option<Body>, ResponseFollower)>) -> Self {
+        match http {
+            None => Self::Blind,
+            Some((body, answer)) => {
+                Self::Http { body, answer: Box::new(answer), progress: Answer::Awaited }
+            }
+        }
+    }
+}
+
+impl crate::tunnel::Stream for VisitStream {
+    fn take(&self, tunnel: &Tunnel, bytes: &[u8]) -> usize {
+        let mut backlog = self.backlog.borrow_mut();
+        backlog.receive(bytes.len());
+        if backlog.is_closed {
+            return 0;
+        }
+        let before = backlog.waiting_bytes();
+        backlog.pass(&*self.visitor, self.follow(bytes));
+        let after = backlog.waiting_bytes();
+        tunnel.count_held(
+            Held { waiting: before, head: 0 },
+            Held { waiting: after, head: 0 },
+        );
+        if after > 0 || backlog.is_closed || self.visitor.has_unsent() {
+            self.for_visitor.notify();
+        }
+        backlog.newly_delivered()
+    }
+
+    fn end(&self, eof: Eof) {
+        let mut closed = self.closed.get();
+        closed.read |= eof.read;
+        closed.write |= eof.write;
+        self.closed.set(closed);
+        self.for_visitor.notify();
+        self.for_tunnel.notify();
+    }
+
+    fn wake(&self) {
+        self.for_tunnel.notify();
+    }
+
+    fn abandon(&self) {
+        self.meet(Fate::Abandoned);
+    }
+
+    fn overrun(&self) {
+        self.meet(Fate::Overrun);
+    }
+
+    fn is_left(&self) -> bool {
+        self.closed.get() == Eof::BOTH
+    }
+
+    fn held(&self) -> Held {
+        Held { waiting: self.backlog.borrow().waiting_bytes(), head: 0 }
+    }
+
+    fn give_up(&self, tunnel: &Tunnel, _why: &str) {
+        let held = crate::tunnel::Stream::held(self);
+        let mut backlog = self.backlog.borrow_mut();
+        drop(backlog.take());
+        backlog.is_closed = true;
+        drop(backlog);
+        tunnel.count_held(held, Held::default());
+        self.meet(Fate::TunnelEnded);
+    }
+}
+
+impl Outflow for VisitStream {
+    fn is_wanted(&self) -> bool {
+        let is_due = match &*self.exchange.borrow() {
+            Exchange::Blind => true,
+            Exchange::Http { progress: Answer::Over { keeps_alive: false }, .. } => false,
+            Exchange::Http { body, .. } => body.is_some() || !self.ahead.borrow().is_empty(),
+        };
+        is_due && !self.closed.get().write && !self.is_told.get()
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut ahead = self.ahead.borrow_mut();
+        if !ahead.is_empty() {
+            let length = ahead.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&ahead[..length]);
+            ahead.drain(..length);
+            return Ok(length);
+        }
+        let length = self.visitor.try_read(buffer)?;
+        let Exchange::Http { body: followed @ Some(_), .. } = &mut *self.exchange.borrow_mut()
+        else {
+            return Ok(length);
+        };
+        let Some(body) = followed.as_mut().filter(|_| length > 0) else { return Ok(length) };
+        match body.follow(&buffer[..length]) {
+            Followed::More => Ok(length),
+            Followed::End(at) => {
+                self.visitor.put_back(&buffer[at..length]);
+                *followed = None;
+                Ok(at)
+            }
+            Followed::Broken(_, why) => {
+                self.meet(Fate::BadBody(why));
+                Err(io::ErrorKind::InvalidData.into())
+            }
+        }
+    }
+
+    fn moved(&self, bytes: usize) {
+        self.sent.set(self.sent.get() + bytes as u64);
+    }
+
+    fn bell(&self) -> &Notify {
+        &self.for_tunnel
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        self.visitor.readable().await
+    }
+}
+
+impl Inflow for VisitStream {
+    fn supply(&self, tunnel: &Tunnel) -> Supply {
+        let mut backlog = self.backlog.borrow_mut();
+        let before = Held { waiting: backlog.waiting_bytes(), head: 0 };
+        let is_blocked = backlog.flush(&*self.visitor);
+        let after = Held { waiting: backlog.waiting_bytes(), head: 0 };
+        tunnel.count_held(before, after);
+        let delivered = backlog.newly_delivered();
+        let is_closed = backlog.is_closed;
+        drop(backlog);
+        if is_closed {
+            let eof = Eof { read: false, write: true };
+            tunnel.with_session(|session| session.close(Instant::now(), self.id, eof));
+            return Supply::Done;
+        }
+        if delivered > 0 {
+            tunnel.with_session(|session| session.delivered(self.id, delivered));
+        }
+        if is_blocked {
+            return Supply::SocketIsBusy;
+        }
+        let is_http = match *self.exchange.borrow() {
+            Exchange::Http { progress: Answer::Over { .. }, .. } => return Supply::Done,
+            Exchange::Http { .. } => true,
+            Exchange::Blind => false,
+        };
+        if !self.closed.get().read {
+            return Supply::NothingLeft;
+        }
+        if is_http && !self.is_answered() {
+            // There is a page for that.
+            return Supply::Done;
+        }
+        match self.visitor.shutdown() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Supply::SocketIsBusy,
+            _ => Supply::Done,
+        }
+    }
+
+    fn bell(&self) -> &Notify {
+        &self.for_visitor
+    }
+
+    fn is_left(&self) -> bool {
+        crate::tunnel::Stream::is_left(self)
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        self.visitor.writable().await
+    }
+}

@@ -1,0 +1,122 @@
+//! The tunnels of all agents, and how a visitor gets a stream on one.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use smol::future;
+
+use super::route::Wish;
+use super::shared::Relay;
+use super::stream::VisitStream;
+use crate::config::KiteQuota;
+use crate::http::body::Body;
+use crate::http::response::ResponseFollower;
+use crate::net::Connection;
+use crate::tunnel::{Tunnel, TunnelEnd};
+use crate::wire::{KiteId, Secret};
+
+/// Time that a visitor waits for a tunnel that is full, before it counts as
+/// away.
+const ROOM_TIME: Duration = Duration::from_secs(30);
+
+/// Names a tunnel as long as the relay runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct TunnelId(pub(super) u64);
+
+/// The tunnel of an agent.
+pub(super) struct AgentTunnel {
+    pub(super) id: TunnelId,
+    pub(super) tunnel: Rc<Tunnel>,
+    /// Where the agent is.
+    pub(super) address: IpAddr,
+    /// The agent's program, as it says.
+    pub(super) version: String,
+    /// How each of its kites was let in.
+    pub(super) kites: RefCell<Vec<Admitted>>,
+    /// Streams that visitors have on it now.
+    pub(super) streams: Cell<usize>,
+    /// The agent was told of this quota last, in kilobytes.
+    pub(super) told_quota: Cell<Option<i64>>,
+}
+
+/// A kite that may fly.
+#[derive(Clone, Debug)]
+pub(super) struct Admitted {
+    pub(super) kite: KiteId,
+    /// What the agent has proved to know; `None` where an authority said yes.
+    pub(super) secret: Option<Secret>,
+    pub(super) quota: KiteQuota,
+}
+
+impl AgentTunnel {
+    /// Opens a stream for a visitor, once the tunnel has room; `None` when the
+    /// agent takes no more, or no longer.
+    pub(super) async fn open(
+        &self,
+        wish: &Wish<'_>,
+        kite: &KiteId,
+        visitor: &Rc<Connection>,
+        first: Vec<u8>,
+        exchange: Option<(Option<Body>, ResponseFollower)>,
+    ) -> Option<Rc<VisitStream>> {
+        let deadline = Instant::now() + ROOM_TIME;
+        let timeout = async {
+            Timer::at(deadline).await;
+        };
+        future::or(self.tunnel.wait_for_room(), timeout).await;
+        if !self.tunnel.has_room() {
+            return None;
+        }
+        let address = wish.from.peer.ip().to_string();
+        let open = wish.open(kite, &address);
+        VisitStream::open(&self.tunnel, visitor, &open, first, exchange)
+    }
+
+    /// What a kite of this tunnel may use.
+    pub(super) fn quota(&self, kite: &KiteId) -> KiteQuota {
+        let kites = self.kites.borrow();
+        kites.iter().find(|admitted| admitted.kite == *kite).map_or_else(
+            KiteQuota::default,
+            |admitted| admitted.quota,
+        )
+    }
+}
+
+impl Relay {
+    /// The tunnel of this name, if it lives.
+    pub(super) fn tunnel(&self, id: TunnelId) -> Option<Rc<AgentTunnel>> {
+        self.tunnels.borrow().get(&id).map(Rc::clone)
+    }
+
+    /// Takes a tunnel in.
+    pub(super) fn add_tunnel(&self, tunnel: &Rc<AgentTunnel>) {
+        self.tunnels.borrow_mut().insert(tunnel.id, Rc::clone(tunnel));
+    }
+
+    /// Takes a kite from its tunnel, and closes the tunnel with its last one.
+    pub(super) fn ground(&self, tunnel: &AgentTunnel, kite: &KiteId, why: &'static str) {
+        self.flights.borrow_mut().remove(kite);
+        let mut kites = tunnel.kites.borrow_mut();
+        kites.retain(|admitted| admitted.kite != *kite);
+        if kites.is_empty() {
+            tunnel.tunnel.drop_with(TunnelEnd::Dropped(why));
+        }
+    }
+
+    /// Closes a tunnel; its kites are free at once.
+    pub(super) fn close_tunnel(&self, id: TunnelId, why: &'static str) {
+        self.flights.borrow_mut().remove_tunnel(id);
+        if let Some(tunnel) = self.tunnels.borrow_mut().remove(&id) {
+            tunnel.tunnel.drop_with(TunnelEnd::Dropped(why));
+        }
+    }
+
+    /// Forgets a tunnel that has ended.
+    pub(super) fn forget_tunnel(&self, id: TunnelId) {
+        self.flights.borrow_mut().remove_tunnel(id);
+        self.tunnels.borrow_mut().remove(&id);
+    }
+}
