@@ -16,8 +16,10 @@ use self::words::Words;
 pub use self::words::{Absence, NotServed};
 use crate::html::{document, error_url, escape, frame_url, frameset, shown};
 
-const STYLE: &str = include_str!("page.css");
-const KITE: &str = include_str!("kite.svg");
+/// Rules of style that the pages of `kitelet demo` share.
+pub(super) const STYLE: &str = include_str!("page.css");
+/// The picture of a kite.
+pub(super) const KITE: &str = include_str!("kite.svg");
 
 /// In place of a name that is none.
 const NO_NAME: &str = "this address";
