@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod cli;
 pub mod config;
+mod html;
 pub mod http;
 pub mod net;
 #[cfg(feature = "relay")]

@@ -4,12 +4,9 @@
 //!
 //! Every text that comes from outside is escaped, which PageKite leaves out.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::fmt::Write as _;
 
-/// The longest domain that a page repeats, in bytes; DNS names end at 253.
-const MAX_SHOWN_DOMAIN_BYTES: usize = 253;
+use crate::html::{document, escape, frame_url, frameset, shown};
 
 /// TLS 1.2 fatal alert 49, access_denied: "not here", not "broken"
 /// (`protocol.md` 12.4).
@@ -85,29 +82,6 @@ pub fn refuse(protocol: &str, refusal: Refusal, domain: &str, error_url: Option<
     }
 }
 
-/// The error URL for `domain`: that of the longest configured parent (the
-/// domain itself counts), else the one without a domain. `urls` are pairs of
-/// domain and URL as in `Settings::error_urls`; of two for the same domain the
-/// last one holds. A leading `*.` of a configured domain means the same as the
-/// bare domain.
-pub fn error_url<'a>(urls: &'a [(String, String)], domain: &str) -> Option<&'a str> {
-    let find = |wanted: &str| {
-        urls.iter()
-            .rev()
-            .find(|(name, _)| name.trim_start_matches("*.").eq_ignore_ascii_case(wanted))
-            .map(|(_, url)| url.as_str())
-            .filter(|url| !url.is_empty())
-    };
-    let mut name = domain;
-    while !name.is_empty() {
-        if let Some(url) = find(name) {
-            return Some(url);
-        }
-        name = name.split_once('.').map_or("", |(_, parent)| parent);
-    }
-    find("")
-}
-
 /// A whole HTTP response without a length: the end of the stream ends it.
 fn page(protocol: &str, refusal: Refusal, domain: &str, error_url: Option<&str>) -> String {
     let (code, phrase) = refusal.status();
@@ -127,38 +101,16 @@ fn page(protocol: &str, refusal: Refusal, domain: &str, error_url: Option<&str>)
     );
     let domain = shown(domain);
     let (title, text) = words(refusal, &escape(domain));
-    match error_url {
+    let body = match error_url {
         Some(url) if refusal == Refusal::Unavailable => {
-            let url = escape(&frame_url(url, protocol, domain)).into_owned();
-            // Infallible, here and below: a String takes every write.
-            let _ = writeln!(
-                page,
-                "<!doctype html><html><head><title>{title}</title></head>\
-                 <frameset cols=\"*\"><frame target=\"_top\" src=\"{url}\">\
-                 <noframes><body><h1>{title}</h1>{text}</body></noframes>\
-                 </frameset></html>"
-            );
+            let parameters = [("where", "BE"), ("proto", protocol), ("domain", domain)];
+            frameset(title, &text, &frame_url(url, &parameters))
         }
-        _ => {
-            let _ = writeln!(
-                page,
-                "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-                 <meta name=\"viewport\" content=\"width=device-width\">\
-                 <title>{title}</title><style>{STYLE}</style></head>\
-                 <body><main><h1>{title}</h1>{text}</main></body></html>"
-            );
-        }
-    }
+        _ => document(title, "", "", &format!("<h1>{title}</h1>{text}")),
+    };
+    page.push_str(&body);
     page
 }
-
-const STYLE: &str = "\
-:root{color-scheme:light dark}\
-body{margin:0;font:1.05rem/1.5 system-ui,sans-serif}\
-main{max-width:32rem;margin:12vh auto 0;padding:0 1.2rem;overflow-wrap:anywhere}\
-h1{font-size:1.6rem;line-height:1.2;border-bottom:3px solid #e07b39;padding-bottom:.6rem}\
-code{font-size:.95em}\
-.fix{opacity:.75;font-size:.95rem}";
 
 /// Title and paragraphs; `domain` is escaped already.
 fn words(refusal: Refusal, domain: &str) -> (&'static str, String) {
@@ -207,57 +159,6 @@ fn words(refusal: Refusal, domain: &str) -> (&'static str, String) {
             ),
         ),
     }
-}
-
-/// As PageKite writes it (`protocol.md` 12.1), with a `?` where there is none.
-fn frame_url(url: &str, protocol: &str, domain: &str) -> String {
-    let separator = if url.contains('?') { '&' } else { '?' };
-    format!(
-        "{url}{separator}where=BE&proto={}&domain={}",
-        percent_encode(protocol),
-        percent_encode(domain)
-    )
-}
-
-/// Cuts a domain that is none to what a page can bear.
-fn shown(domain: &str) -> &str {
-    let mut end = domain.len().min(MAX_SHOWN_DOMAIN_BYTES);
-    while !domain.is_char_boundary(end) {
-        end -= 1;
-    }
-    &domain[..end]
-}
-
-/// Makes text safe between tags and in quoted attributes.
-fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(['&', '<', '>', '"', '\'']) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 16);
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    Cow::Owned(escaped)
-}
-
-/// RFC 3986 section 2.1, for a value in a query.
-fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
@@ -361,33 +262,5 @@ mod tests {
         for refusal in &EVERY[1..] {
             assert!(!text(*refusal, "a", Some("https://example.com/?")).contains("frameset"));
         }
-    }
-
-    #[test]
-    fn error_urls_are_looked_up_through_the_parents() {
-        let urls: Vec<(String, String)> = [
-            ("", "rest"),
-            ("example.com", "old"),
-            ("example.com", "parent"),
-            ("a.example.com", "own"),
-            ("*.example.net", "star"),
-            ("silent.example.com", ""),
-        ]
-        .map(|(domain, url)| (domain.to_owned(), url.to_owned()))
-        .to_vec();
-        for (domain, url) in [
-            ("a.example.com", Some("own")),
-            ("A.Example.com", Some("own")),
-            ("x.a.example.com", Some("own")),
-            ("b.example.com", Some("parent")),
-            ("badexample.com", Some("rest")),
-            ("b.example.net", Some("star")),
-            ("silent.example.com", Some("parent")),
-            ("", Some("rest")),
-        ] {
-            assert_eq!(error_url(&urls, domain), url, "{domain:?}");
-        }
-        assert_eq!(error_url(&urls[1..], "elsewhere.test"), None);
-        assert_eq!(error_url(&[], "a.example.com"), None);
     }
 }

@@ -4,9 +4,10 @@
 use std::rc::Rc;
 
 use super::access::Visitor;
-use super::answer::{Refusal, error_url, refuse};
+use super::answer::{Refusal, refuse};
 use super::routing::candidates;
 use crate::config::KiteSettings;
+use crate::html::error_url;
 use crate::wire::Open;
 
 /// Longest text that is kept of a visitor's address, protocol and host, in
