@@ -1,0 +1,205 @@
+//! Lets an agent in and runs its tunnel (`protocol.md` 3).
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use log::{debug, info};
+use smol::future;
+
+use super::access::is_let_in;
+use super::caller::Caller;
+use super::registrar::{Judged, Registrar};
+use super::shared::Relay;
+use super::takeover::{PROBE_TIME_BEFORE_FRAME, PROBE_TIME_BEFORE_HEAD};
+use super::tunnels::{AgentTunnel, TunnelId};
+use super::{answer, reply};
+use crate::net::Connection;
+use crate::tunnel::{News, Notify, Owner, Tunnel, TunnelEnd};
+use crate::wire::{
+    Heartbeat, MAX_BODY_BYTES, MAX_REQUEST_BYTES, Open, Role, SMALL_BODY_BYTES, Session,
+    SessionSettings, TunnelRequest, Verdict,
+};
+
+/// What agents of ours put before their version.
+const OUR_AGENT: &str = "Kitelet-";
+/// Longest version text that is kept.
+const MAX_VERSION_BYTES: usize = 40;
+/// Pause between the head and the first frame for agents that take everything
+/// in one read for the head (libpagekite, `protocol.md` 17).
+const HEAD_PAUSE: Duration = Duration::from_millis(250);
+/// Time that a tunnel may have no kite (`protocol.md` 10).
+const KITELESS_TIME: Duration = Duration::from_secs(60);
+/// Requests for kites that wait to be judged; one who sends more has not
+/// waited for an answer.
+const MAX_PENDING: usize = 4;
+
+/// Answers the head of a handshake and runs the tunnel, if one comes of it.
+pub(super) async fn take(relay: &Rc<Relay>, caller: Caller, head: &[u8]) {
+    let Caller { connection, from } = caller;
+    let address = from.peer.ip();
+    let active = relay.active();
+    let is_welcome = is_let_in(&active.settings.tunnel_rules, address)
+        && !relay.rates.borrow_mut().is_turned_away(address, Instant::now());
+    if !is_welcome {
+        return answer::answer(&connection, reply::FORBIDDEN).await;
+    }
+    let is_full = relay.tunnels.borrow().len() >= active.settings.limits.max_tunnels;
+    let request = TunnelRequest::parse(head);
+    let (Ok(request), false, false) = (request, is_full, relay.is_stopping()) else {
+        return answer::answer(&connection, reply::UNAVAILABLE).await;
+    };
+    if request.kites.is_empty() {
+        return;
+    }
+    drop(active);
+    let mut registrar = Registrar::new(relay, address, request.replace.clone());
+    let deadline = Instant::now() + PROBE_TIME_BEFORE_HEAD;
+    let judged = registrar.judge(&request.kites, request.add_kites, deadline).await;
+    let keeps = judged.any(&Verdict::Flying) || (request.add_kites && judged.any_challenge());
+    let head = relay.answer(&judged, registrar.session_id()).encode();
+    if answer::write(&connection, &head).await.is_err() {
+        return;
+    }
+    if !keeps {
+        registrar.note_first_leg();
+        return answer::close(&connection).await;
+    }
+    if !request.add_kites {
+        Timer::after(HEAD_PAUSE).await;
+    }
+    run(relay, connection, &request, registrar, judged).await;
+}
+
+async fn run(
+    relay: &Rc<Relay>,
+    connection: Connection,
+    request: &TunnelRequest,
+    mut registrar: Registrar,
+    judged: Judged,
+) {
+    let active = relay.active();
+    let settings = &active.settings;
+    let version = shown_version(request.version.as_deref().unwrap_or("unknown"));
+    let is_ours = version.starts_with(OUR_AGENT);
+    let session = Session::new(SessionSettings {
+        role: Role::Relay,
+        max_streams: settings.limits.max_streams,
+        max_header_bytes: MAX_REQUEST_BYTES,
+        compress: settings.compress && request.zlib_chunks,
+        guard_bursts: !is_ours,
+    });
+    let max_body = if is_ours { MAX_BODY_BYTES } else { SMALL_BODY_BYTES };
+    let max_buffered = settings.buffer_kilobytes * 1024;
+    let buffers = Rc::clone(&relay.buffers);
+    let tunnel = Tunnel::new(connection, session, buffers, max_body, max_buffered);
+    let keepalive = Duration::from_secs(settings.keepalive_seconds.into());
+    let heartbeat = Heartbeat::new(Instant::now(), keepalive, true);
+    drop(active);
+    let agent = Rc::new(AgentTunnel {
+        id: registrar.id(),
+        tunnel: Rc::clone(&tunnel),
+        address: registrar.address(),
+        version,
+        kites: RefCell::new(judged.admitted),
+        streams: Cell::new(0),
+        told_quota: Cell::new(None),
+    });
+    relay.add_tunnel(&agent);
+    registrar.tell(&agent);
+    let requests = Rc::new(Requests::default());
+    let mut owner = AgentOwner { requests: Rc::clone(&requests) };
+    let began = Instant::now();
+    let run = tunnel.run(&[], heartbeat, &mut owner);
+    let register = register(relay, &agent, &mut registrar, &requests);
+    let end = future::or(run, register).await;
+    let (address, version) = (agent.address, &agent.version);
+    let seconds = began.elapsed().as_secs();
+    info!("agent {address} ({version}): {} after {seconds} s", end.told_of("agent"));
+}
+
+/// Requests for kites on a running tunnel.
+#[derive(Default)]
+struct Requests {
+    waiting: RefCell<VecDeque<TunnelRequest>>,
+    bell: Notify,
+}
+
+/// Answers them one after the other; ends when the tunnel has no kite for too
+/// long.
+async fn register(
+    relay: &Rc<Relay>,
+    agent: &Rc<AgentTunnel>,
+    registrar: &mut Registrar,
+    requests: &Requests,
+) -> TunnelEnd {
+    let mut kiteless_since = Instant::now();
+    loop {
+        let request = requests.waiting.borrow_mut().pop_front();
+        if let Some(request) = request {
+            let deadline = Instant::now() + PROBE_TIME_BEFORE_FRAME;
+            let judged = registrar.judge(&request.kites, true, deadline).await;
+            let payload = relay.answer(&judged, registrar.session_id()).encode_payload();
+            agent.kites.borrow_mut().extend(judged.admitted);
+            registrar.tell(agent);
+            agent.tunnel.with_session(|session| session.send_payload(payload));
+            kiteless_since = Instant::now();
+            continue;
+        }
+        let end = kiteless_since + KITELESS_TIME;
+        let has_kites = !agent.kites.borrow().is_empty();
+        if !has_kites && Instant::now() >= end {
+            return TunnelEnd::Dropped("it had no kite for a minute");
+        }
+        let next = if has_kites { registrar.next_review() } else { end };
+        let timer = async {
+            Timer::at(next).await;
+        };
+        future::or(requests.bell.wait(), timer).await;
+        if has_kites && Instant::now() >= registrar.next_review() {
+            registrar.review(agent).await;
+        }
+    }
+}
+
+/// What becomes of what an agent says.
+struct AgentOwner {
+    requests: Rc<Requests>,
+}
+
+impl Owner for AgentOwner {
+    /// Streams are the relay's to open; the session refuses them.
+    fn open(&mut self, _: &Rc<Tunnel>, _: u32, _: &Open<'_>) -> Result<(), Vec<u8>> {
+        Err(Vec::new())
+    }
+
+    fn refuse(&mut self, _: &Rc<Tunnel>, _: &Open<'_>) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn news(&mut self, _: &mut Session, news: News) -> Result<(), TunnelEnd> {
+        let News::Request(request) = news else { return Ok(()) };
+        let mut waiting = self.requests.waiting.borrow_mut();
+        if waiting.len() >= MAX_PENDING {
+            return Err(TunnelEnd::Dropped("it asks for kites without end"));
+        }
+        waiting.push_back(*request);
+        self.requests.bell.notify();
+        Ok(())
+    }
+}
+
+/// The agent's version as it may stand in a log.
+fn shown_version(version: &str) -> String {
+    let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || "-._+".contains(*letter);
+    version.chars().filter(is_plain).take(MAX_VERSION_BYTES).collect()
+}
+
+impl Drop for Registrar {
+    fn drop(&mut self) {
+        debug!("tunnel {:?} is gone", TunnelId::from(self.id()));
+        self.leave();
+    }
+}
