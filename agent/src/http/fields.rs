@@ -32,25 +32,33 @@ pub(crate) fn headers(lines: &[u8]) -> impl Iterator<Item = Header<'_>> {
     })
 }
 
-/// The values of `Content-Length` and `Transfer-Encoding`. Several lengths
-/// count as one when they are the same byte for byte.
-pub(crate) fn body_headers<'a>(
-    headers: impl Iterator<Item = Header<'a>>,
-) -> Result<(Option<&'a [u8]>, Option<&'a [u8]>), &'static str> {
-    let mut length: Option<&[u8]> = None;
-    let mut coding: Option<&[u8]> = None;
-    for Header { name, value, .. } in headers {
-        if name.eq_ignore_ascii_case(b"Content-Length") {
-            if length.is_some_and(|other| other != value) {
-                return Err("it has two different Content-Length headers");
+/// The headers that say where a body ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BodyHeaders<'a> {
+    /// `Content-Length`; several count as one when they are the same byte for
+    /// byte.
+    pub(crate) length: Option<&'a [u8]>,
+    /// `Transfer-Encoding`.
+    pub(crate) coding: Option<&'a [u8]>,
+}
+
+impl<'a> BodyHeaders<'a> {
+    pub(crate) fn read(headers: impl Iterator<Item = Header<'a>>) -> Result<Self, &'static str> {
+        let mut found = Self::default();
+        for Header { name, value, .. } in headers {
+            if name.eq_ignore_ascii_case(b"Content-Length") {
+                if found.length.is_some_and(|other| other != value) {
+                    return Err("it has two different Content-Length headers");
+                }
+                found.length = Some(value);
+            } else if name.eq_ignore_ascii_case(b"Transfer-Encoding")
+                && found.coding.replace(value).is_some()
+            {
+                return Err("it has two Transfer-Encoding headers");
             }
-            length = Some(value);
-        } else if name.eq_ignore_ascii_case(b"Transfer-Encoding") && coding.replace(value).is_some()
-        {
-            return Err("it has two Transfer-Encoding headers");
         }
+        Ok(found)
     }
-    Ok((length, coding))
 }
 
 /// Digits and nothing else, no list either.

@@ -1,7 +1,7 @@
 //! What a whole request head says. `httparse` checks every byte of it; what
 //! the two ends need is then read line by line.
 
-use super::fields::{self, Header};
+use super::fields::{self, BodyHeaders, Header};
 
 /// The most headers that a request may have to be read; of an answer as well.
 pub const MAX_HEADERS: usize = 100;
@@ -59,6 +59,12 @@ impl<'a> Head<'a> {
         let end = bytes[start..].iter().position(|byte| *byte == b'\n');
         let end = end.map_or(bytes.len(), |length| start + length + 1);
         Self { bytes, request_line: (start, end) }
+    }
+
+    /// The request line with its end.
+    #[cfg(feature = "relay")]
+    pub(crate) fn request_line(&self) -> &'a [u8] {
+        &self.bytes[self.request_line.0..self.request_line.1]
     }
 
     /// The head without the empty lines before it.
@@ -123,7 +129,7 @@ impl<'a> Head<'a> {
     /// are known to read differently is an error, in words to follow
     /// "because".
     pub(crate) fn framing(&self) -> Result<Framing, &'static str> {
-        let (length, coding) = fields::body_headers(self.headers())?;
+        let BodyHeaders { length, coding } = BodyHeaders::read(self.headers())?;
         if self.has_mixed_line_ends() {
             return Err("only some of its lines end in CR LF");
         }

@@ -6,7 +6,7 @@
 //! Whatever two readers are known to read differently is not followed.
 
 use super::body::{Body, Followed};
-use super::fields;
+use super::fields::{self, BodyHeaders};
 use super::head::{Framing, HeadError, MAX_HEADERS};
 use super::scan::{Scanned, Scanner, append};
 
@@ -202,7 +202,7 @@ impl<'a> AnswerHead<'a> {
 
     /// What comes after a head that may have a body (RFC 9112 section 6.3).
     fn after(&self) -> State {
-        let (length, coding) = match fields::body_headers(fields::headers(self.lines)) {
+        let BodyHeaders { length, coding } = match BodyHeaders::read(fields::headers(self.lines)) {
             Ok(found) => found,
             Err(problem) => return State::Broken(problem),
         };
