@@ -1,5 +1,5 @@
-//! Where the body of a request ends, so that the next head is found; the bytes
-//! themselves are the service's affair.
+//! Where the body of a request or an answer ends, so that the next head is
+//! found; the bytes themselves are the affair of those who talk.
 
 use super::head::Framing;
 
@@ -12,7 +12,7 @@ const MAX_SIZE_DIGITS: u32 = 16;
 
 /// Follows one body.
 #[derive(Debug)]
-pub(crate) struct Body(Place);
+pub struct Body(Place);
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -47,7 +47,7 @@ enum Place {
 
 /// What [`Body::follow`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Followed {
+pub enum Followed {
     /// All of the input belongs to the body, which goes on.
     More,
     /// The body ends after so many bytes of the input.
@@ -59,7 +59,7 @@ pub(crate) enum Followed {
 
 impl Body {
     /// `None` when there is nothing to follow.
-    pub(crate) fn new(framing: Framing) -> Option<Self> {
+    pub fn new(framing: Framing) -> Option<Self> {
         match framing {
             Framing::None | Framing::Length(0) => None,
             Framing::Length(left) => Some(Self(Place::Length(left))),
@@ -69,7 +69,7 @@ impl Body {
 
     /// Looks at the next bytes, of which there is one at least. Once something
     /// else than [`Followed::More`] came out, the body is done.
-    pub(crate) fn follow(&mut self, input: &[u8]) -> Followed {
+    pub fn follow(&mut self, input: &[u8]) -> Followed {
         let mut index = 0;
         while let Some(&byte) = input.get(index) {
             match &mut self.0 {

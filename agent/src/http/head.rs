@@ -1,9 +1,9 @@
 //! What a whole request head says. `httparse` checks every byte of it; what
-//! the filter needs is then read line by line.
+//! the two ends need is then read line by line.
 
-use super::scan::is_token;
+use super::fields::{self, BodyHeaders, Header};
 
-/// The most headers that a request may have to be read.
+/// The most headers that a request may have to be read; of an answer as well.
 pub const MAX_HEADERS: usize = 100;
 
 /// A request head from its first empty line to its last.
@@ -16,7 +16,7 @@ pub(crate) struct Head<'a> {
 
 /// Where the body of a request ends (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// There is none.
     None,
     /// After so many bytes.
@@ -34,16 +34,6 @@ pub(crate) enum HeadError {
     TooManyHeaders,
 }
 
-/// One header, with the bytes of its line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Header<'a> {
-    /// The line with its end.
-    pub(crate) line: &'a [u8],
-    pub(crate) name: &'a [u8],
-    /// Without the white space around it.
-    pub(crate) value: &'a [u8],
-}
-
 impl<'a> Head<'a> {
     /// Checks a head that ends with an empty line.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, HeadError> {
@@ -52,21 +42,35 @@ impl<'a> Head<'a> {
         let complete = match request.parse(bytes) {
             Ok(httparse::Status::Complete(end)) => end == bytes.len(),
             Ok(httparse::Status::Partial) => false,
-            Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooManyHeaders),
-            Err(httparse::Error::HeaderName) => {
-                return Err(HeadError::Malformed("the name of a header is malformed"));
-            }
-            Err(_) => return Err(HeadError::Malformed("a line of its head is malformed")),
+            Err(error) => return Err(error.into()),
         };
         if !complete {
             return Err(HeadError::Malformed("its head ends in an unusual way"));
         }
+        Ok(Self::checked(bytes))
+    }
+
+    /// The same for bytes that [`Self::parse`] has found well; of others it
+    /// makes something, but no head.
+    pub(crate) fn checked(bytes: &'a [u8]) -> Self {
         let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
         let start = bytes.iter().position(|byte| !is_line_end(byte));
         let start = start.unwrap_or(bytes.len());
         let end = bytes[start..].iter().position(|byte| *byte == b'\n');
         let end = end.map_or(bytes.len(), |length| start + length + 1);
-        Ok(Self { bytes, request_line: (start, end) })
+        Self { bytes, request_line: (start, end) }
+    }
+
+    /// The request line with its end.
+    #[cfg(feature = "relay")]
+    pub(crate) fn request_line(&self) -> &'a [u8] {
+        &self.bytes[self.request_line.0..self.request_line.1]
+    }
+
+    /// The head without the empty lines before it.
+    #[cfg(feature = "relay")]
+    pub(crate) fn without_empty_lines(&self) -> &'a [u8] {
+        &self.bytes[self.request_line.0..]
     }
 
     /// The whole head.
@@ -96,13 +100,14 @@ impl<'a> Head<'a> {
         self.request_line_part(1)
     }
 
+    /// Whether this is HTTP/1.0, and not HTTP/1.1.
+    pub(crate) fn is_http_1_0(&self) -> bool {
+        self.before_headers().trim_ascii_end().ends_with(b"HTTP/1.0")
+    }
+
     /// The headers in their order.
     pub(crate) fn headers(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
-        let bytes = self.bytes;
-        bytes[self.request_line.1..].split_inclusive(|byte| *byte == b'\n').filter_map(|line| {
-            let colon = line.iter().position(|byte| *byte == b':')?;
-            Some(Header { line, name: &line[..colon], value: line[colon + 1..].trim_ascii() })
-        })
+        fields::headers(&self.bytes[self.request_line.1..])
     }
 
     /// The empty line at the end.
@@ -124,20 +129,7 @@ impl<'a> Head<'a> {
     /// are known to read differently is an error, in words to follow
     /// "because".
     pub(crate) fn framing(&self) -> Result<Framing, &'static str> {
-        let mut length: Option<&[u8]> = None;
-        let mut coding: Option<&[u8]> = None;
-        for Header { name, value, .. } in self.headers() {
-            if name.eq_ignore_ascii_case(b"Content-Length") {
-                if length.is_some_and(|other| other != value) {
-                    return Err("it has two different Content-Length headers");
-                }
-                length = Some(value);
-            } else if name.eq_ignore_ascii_case(b"Transfer-Encoding")
-                && coding.replace(value).is_some()
-            {
-                return Err("it has two Transfer-Encoding headers");
-            }
-        }
+        let BodyHeaders { length, coding } = BodyHeaders::read(self.headers())?;
         if self.has_mixed_line_ends() {
             return Err("only some of its lines end in CR LF");
         }
@@ -146,12 +138,12 @@ impl<'a> Head<'a> {
             (Some(_), Some(_)) => {
                 return Err("it has both Content-Length and Transfer-Encoding");
             }
-            (Some(value), None) => Framing::Length(number(value)?),
+            (Some(value), None) => Framing::Length(fields::number(value)?),
             (None, Some(value)) => {
-                if !ends_in_chunked(value) {
+                if !fields::ends_in_chunked(value) {
                     return Err("its Transfer-Encoding does not end in chunked");
                 }
-                if self.before_headers().trim_ascii_end().ends_with(b"1.0") {
+                if self.is_http_1_0() {
                     return Err("it has a Transfer-Encoding, which HTTP/1.0 does not know");
                 }
                 Framing::Chunked
@@ -174,30 +166,6 @@ impl<'a> Head<'a> {
         let first = lines.next().is_some_and(is_crlf);
         lines.any(|line| is_crlf(line) != first)
     }
-}
-
-/// Digits and nothing else, no list either.
-fn number(value: &[u8]) -> Result<u64, &'static str> {
-    let text = match value {
-        [b'0'..=b'9', ..] => std::str::from_utf8(value).unwrap_or_default(),
-        _ => "",
-    };
-    text.parse().map_err(|_| "its Content-Length is not a number")
-}
-
-/// Whether the list of codings has `chunked` at its end and nowhere else. All
-/// members have to be plain names: `chunked;q=1` is not.
-fn ends_in_chunked(value: &[u8]) -> bool {
-    let mut chunked = false;
-    for coding in value.split(|byte| *byte == b',') {
-        let coding = coding.trim_ascii();
-        let is_name = !coding.is_empty() && coding.iter().all(|byte| is_token(*byte));
-        if chunked || !is_name || coding.eq_ignore_ascii_case(b"identity") {
-            return false;
-        }
-        chunked = coding.eq_ignore_ascii_case(b"chunked");
-    }
-    chunked
 }
 
 #[cfg(test)]

@@ -3,8 +3,13 @@
 //! head. What two readers are known to read differently is an error here.
 
 pub(crate) mod body;
+pub(crate) mod fields;
 pub(crate) mod head;
+pub(crate) mod identity;
+#[cfg(feature = "relay")]
+pub mod response;
 pub(crate) mod scan;
 
-pub use head::MAX_HEADERS;
-pub use scan::MAX_HEAD_BYTES;
+pub use body::{Body, Followed};
+pub use head::{Framing, MAX_HEADERS};
+pub use scan::{MAX_HEAD_BYTES, Scanned, Scanner};

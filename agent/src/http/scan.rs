@@ -1,13 +1,13 @@
-//! Where a request head ends, seen byte by byte: nothing is read twice, however
-//! small the pieces are in which a head drips in. The request line is checked
-//! on the way, so that bytes which are no request are known for that at once.
+//! Where a head ends, seen byte by byte: nothing is read twice, however small
+//! the pieces are in which a head drips in. The request line is checked on the
+//! way, so that bytes which are no request are known for that at once.
 
-/// The longest request head that is held to be read, in bytes.
+/// The longest head that is held to be read, in bytes.
 pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Follows one head.
+/// Follows one head; the default is that of a request.
 #[derive(Debug, Default)]
-pub(crate) struct Scanner {
+pub struct Scanner {
     place: Place,
     /// Bytes seen so far, empty lines before the request line included.
     seen: usize,
@@ -25,6 +25,8 @@ enum Place {
     Target,
     /// So many bytes into [`VERSION`].
     Version(usize),
+    /// So many bytes into [`VERSION`], with which an answer begins.
+    Answer(usize),
     /// After the last digit of the version.
     RequestLineEnd,
     RequestLineCr,
@@ -35,26 +37,33 @@ enum Place {
     Line,
 }
 
-/// What all request lines have before the last digit.
+/// What all request lines have before the last digit, and how answers begin.
 const VERSION: &[u8] = b"HTTP/1.";
 
 /// What [`Scanner::feed`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scanned {
+pub enum Scanned {
     /// All of the input belongs to the head, which goes on.
     More,
     /// The head ends after so many bytes of the input.
     End(usize),
-    /// This is no HTTP/1 request.
+    /// This is no HTTP/1 request; or answer, if one was to come.
     NoRequest,
     /// The head is longer than [`MAX_HEAD_BYTES`].
     TooLong,
 }
 
 impl Scanner {
+    /// Follows the head of an answer, which begins with its status line. Of
+    /// that line no more than the beginning is checked.
+    #[cfg(feature = "relay")]
+    pub fn for_answer() -> Self {
+        Self { place: Place::Answer(0), seen: 0 }
+    }
+
     /// Looks at the next bytes of a head. Once something else than
     /// [`Scanned::More`] came out, the scanner is done.
-    pub(crate) fn feed(&mut self, input: &[u8]) -> Scanned {
+    pub fn feed(&mut self, input: &[u8]) -> Scanned {
         let mut index = 0;
         while let Some(&byte) = input.get(index) {
             if self.seen >= MAX_HEAD_BYTES {
@@ -89,7 +98,7 @@ impl Scanner {
 
     /// How many bytes of the head were well; the next one was not if
     /// [`Scanned::NoRequest`] came out.
-    pub(crate) fn seen(&self) -> usize {
+    pub fn seen(&self) -> usize {
         self.seen
     }
 }
@@ -109,6 +118,10 @@ impl Place {
             (Self::Method, b' ') => Self::TargetStart,
             (Self::TargetStart | Self::Target, b'!'..=b'~' | 0x80..) => Self::Target,
             (Self::Target, b' ') => Self::Version(0),
+            (Self::Answer(at), _) if VERSION.get(at) == Some(&byte) => match at + 1 {
+                at if at == VERSION.len() => Self::Line,
+                at => Self::Answer(at),
+            },
             (Self::Version(at), _) if VERSION.get(at) == Some(&byte) => Self::Version(at + 1),
             (Self::Version(at), b'0' | b'1') if at == VERSION.len() => Self::RequestLineEnd,
             (Self::RequestLineEnd, b'\r') => Self::RequestLineCr,
@@ -124,6 +137,16 @@ impl Place {
 /// `tchar` of RFC 9110 section 5.6.2.
 pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Grows a head's buffer by doubling, but never past the longest head.
+pub(crate) fn append(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    let needed = buffer.len() + bytes.len();
+    if needed > buffer.capacity() {
+        let room = needed.max(MAX_HEAD_BYTES.min(buffer.capacity() * 2));
+        buffer.reserve_exact(room - buffer.len());
+    }
+    buffer.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

@@ -1,5 +1,25 @@
 //! The public end: lets agents in, keeps their tunnels, and brings visitors to
 //! the kites that fly on them.
+//!
+//! Who may fly what, and how much: pure decisions in [`admission`] ([`grants`],
+//! [`challenge`]), [`flights`], [`takeover`], [`session_ids`], [`quota`],
+//! [`rates`], [`visitor_rates`] and [`access`].
 
+pub mod access;
+pub mod admission;
+pub mod arrival;
+pub mod authority;
+pub mod challenge;
 pub mod demo_page;
+pub mod flights;
+pub mod grants;
+mod names;
 pub mod page;
+pub mod quota;
+pub mod rates;
+pub mod reply;
+pub mod request;
+pub mod session_ids;
+pub mod takeover;
+pub mod visitor_rates;
+pub mod windows;

@@ -9,7 +9,7 @@ use crate::agent::answer::Refusal;
 use crate::config::KiteSettings;
 use crate::http::body::{Body, Followed};
 use crate::http::head::{Framing, Head, HeadError};
-use crate::http::scan::{MAX_HEAD_BYTES, Scanned, Scanner};
+use crate::http::scan::{Scanned, Scanner, append};
 
 /// What is to be done next with a visitor's stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Piece<'a> {
 /// Follows the requests of one stream of an HTTP kite.
 ///
 /// Feed it with all that the visitor sends, in pieces of any size; the outcome
-/// depends on the bytes only. It owns [`MAX_HEAD_BYTES`] while a head is
+/// depends on the bytes only. It owns [`super::MAX_HEAD_BYTES`] while a head is
 /// incomplete (twice that for the moment of rewriting), and nothing but itself
 /// otherwise.
 #[derive(Debug)]
@@ -276,14 +276,4 @@ fn take<'i>(input: &mut &'i [u8], count: usize) -> &'i [u8] {
     let (taken, rest) = input.split_at(count);
     *input = rest;
     taken
-}
-
-/// Grows a head's buffer by doubling, but never past the longest head.
-fn append(buffer: &mut Vec<u8>, bytes: &[u8]) {
-    let needed = buffer.len() + bytes.len();
-    if needed > buffer.capacity() {
-        let room = needed.max(MAX_HEAD_BYTES.min(buffer.capacity() * 2));
-        buffer.reserve_exact(room - buffer.len());
-    }
-    buffer.extend_from_slice(bytes);
 }

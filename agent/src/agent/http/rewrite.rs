@@ -6,17 +6,9 @@ use std::net::Ipv6Addr;
 use super::credentials;
 use crate::agent::access::Visitor;
 use crate::config::{KiteSettings, Origin, RewriteHost};
-use crate::http::head::{Head, Header};
-
-/// Headers that only the agent may send; a visitor's own become `X-Old-...`.
-const OURS: [&str; 6] = [
-    "X-Forwarded-For",
-    "X-Forwarded-Proto",
-    "X-Forwarded-Port",
-    "X-PageKite-For",
-    "X-PageKite-Proto",
-    "X-PageKite-Port",
-];
+use crate::http::fields::Header;
+use crate::http::head::Head;
+use crate::http::identity;
 
 /// The longest address that is passed on, in bytes; the longest that is one,
 /// an IPv6 address with a zone, has about 60.
@@ -52,10 +44,10 @@ pub(super) fn rewrite(head: &Head<'_>, kite: &KiteSettings, visitor: &Visitor) -
         }
     }
     for Header { line, name, value } in head.headers() {
-        let is_ours = OURS.iter().any(|ours| is_same_name(name, ours))
+        let is_ours = identity::is_in(name, &identity::AGENTS)
             || (new_host.is_some() && name.eq_ignore_ascii_case(b"Host"));
         if is_ours {
-            out.extend_from_slice(b"X-Old-");
+            out.extend_from_slice(identity::OLD);
         } else if name.eq_ignore_ascii_case(b"Authorization")
             && credentials::matches(value, &kite.flags.passwords)
         {
@@ -65,16 +57,6 @@ pub(super) fn rewrite(head: &Head<'_>, kite: &KiteSettings, visitor: &Visitor) -
     }
     out.extend_from_slice(head.last_line());
     out
-}
-
-/// Services that hand headers on as CGI variables cannot tell `_` from `-`, so
-/// `X_Forwarded_For` would pass for ours.
-fn is_same_name(name: &[u8], ours: &str) -> bool {
-    let same = |(given, ours): (&u8, u8)| match given {
-        b'_' => ours == b'-',
-        given => given.eq_ignore_ascii_case(&ours),
-    };
-    name.len() == ours.len() && name.iter().zip(ours.bytes()).all(same)
 }
 
 /// The address as the relay wrote it; `unknown`, as proxies write it
