@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """Writes the first inputs of the fuzz targets into corpus/, out of the recorded tunnels in
-agent/tests/captures. Each input is laid out as its target reads it."""
+agent/tests/captures and the recorded ClientHellos of the relay's unit tests. Each input is laid out as its target reads it."""
 
 import struct
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CAPTURES = HERE.parent / "tests" / "captures"
+HELLOS = HERE.parent / "src" / "relay" / "arrival" / "client_hello" / "fixtures"
 LONGEST = 4096
 
 
 def main():
     seeds = {"frame": set(), "handshake": set(), "signature": set(), "inflate": set()}
+    seeds["arrival"] = {b"\x07\x00\x09" + content for content in arrivals()}
     for path in sorted(CAPTURES.glob("*/*.bin")):
         head, blank, frames = path.read_bytes().partition(b"\r\n\r\n")
         head += blank
@@ -34,6 +36,25 @@ def main():
         for number, content in enumerate(sorted(inputs)):
             (folder / f"seed-{number}").write_bytes(content)
         print(f"{target}: {len(inputs)} inputs")
+
+
+def arrivals():
+    """What visitors of all protocols send first; the ClientHellos also in small records."""
+    for path in sorted(HELLOS.glob("*.hex")):
+        hello = bytes.fromhex(path.read_text())
+        yield hello
+        parts = (hello[at:at + 60] for at in range(5, len(hello), 60))
+        yield b"".join(hello[:3] + struct.pack(">H", len(part)) + part for part in parts)
+    yield b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10"
+    yield b"GET / HTTP/1.1\r\nHost: kite.test\r\n\r\n"
+    yield b"CONNECT PageKite:1 HTTP/1.0\r\n\r\n"
+    yield b"NICK /joe@irc.test HTTP/1.1\r\n\r\n"
+    yield b"PASS sekrit\r\nNICK joe\r\nUSER joe@irc.test 0 * :x\r\n"
+    yield b"CAP LS 302\r\nNICK joe@irc.test\r\n"
+    yield b"<?xml version='1.0'?><stream:stream to='xmpp.test' version='1.0'>"
+    yield b"<stream:stream from=\"a@b.test\" to=\"joe@xmpp.test/x\">"
+    yield b"\x0d\x00\x2f\x07mc.test\x46\xa0\x02"
+    yield b"\x13\x00\xfd\x05\x0cmc.test\x00FML\x00\x46\xa0\x01"
 
 
 def compressed(frames):
