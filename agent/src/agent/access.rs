@@ -1,7 +1,7 @@
 //! Who a visitor is, as the relay tells it, and whether a kite's list of
 //! addresses (`ip/...`, `protocol.md` 13.3) lets that visitor in.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::config::AddressRange;
 
@@ -41,37 +41,9 @@ impl Visitor {
             return true;
         }
         match self.ip() {
-            Some(address) => allowed.iter().any(|range| contains(range, address)),
+            Some(address) => allowed.iter().any(|range| range.contains(address)),
             None => false,
         }
-    }
-}
-
-/// Whether `address`, which is canonical, is in the range. A prefix longer than
-/// the address counts as the whole address.
-fn contains(range: &AddressRange, address: IpAddr) -> bool {
-    match (canonical(range), address) {
-        ((IpAddr::V4(network), bits), IpAddr::V4(address)) => {
-            let mask = u32::MAX.checked_shl(Ipv4Addr::BITS.saturating_sub(bits)).unwrap_or(0);
-            (network.to_bits() ^ address.to_bits()) & mask == 0
-        }
-        ((IpAddr::V6(network), bits), IpAddr::V6(address)) => {
-            let mask = u128::MAX.checked_shl(Ipv6Addr::BITS.saturating_sub(bits)).unwrap_or(0);
-            (network.to_bits() ^ address.to_bits()) & mask == 0
-        }
-        _ => false,
-    }
-}
-
-/// `::ffff:192.0.2.0/120` is `192.0.2.0/24`.
-fn canonical(range: &AddressRange) -> (IpAddr, u32) {
-    const MAPPED_BITS: u32 = 96;
-    let bits = u32::from(range.prefix_bits);
-    match (range.network, range.network.to_canonical()) {
-        (IpAddr::V6(_), network @ IpAddr::V4(_)) if bits >= MAPPED_BITS => {
-            (network, bits - MAPPED_BITS)
-        }
-        (network, _) => (network, bits),
     }
 }
 

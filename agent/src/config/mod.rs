@@ -14,6 +14,7 @@
 //! Paths in files are relative to the folder of the file, and `~/` is the home.
 
 mod address;
+mod address_range;
 mod certificate;
 mod environment;
 mod flags;
