@@ -12,7 +12,7 @@ LONGEST = 4096
 
 
 def main():
-    seeds = {"frame": set(), "handshake": set(), "signature": set(), "inflate": set()}
+    seeds = {"frame": set(), "handshake": set(), "signature": set(), "inflate": set(), "authority": set()}
     seeds["arrival"] = {b"\x07\x00\x09" + content for content in arrivals()}
     for path in sorted(CAPTURES.glob("*/*.bin")):
         head, blank, frames = path.read_bytes().partition(b"\r\n\r\n")
@@ -30,6 +30,7 @@ def main():
         body = struct.pack(">BH", 0x80, len(text)) + text
         seeds["inflate"].add(struct.pack(">BBHB", 1, level, 7, 0) + body * 3)
         seeds["inflate"].add(struct.pack(">BBHB", 1, level, 7, 3 + level) + body * 3)
+    seeds["authority"].update(authority())
     for target, inputs in seeds.items():
         folder = HERE / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +73,22 @@ def compressed(frames):
             out += struct.pack(">BHH", 4, plain, length) + frames[:length]
         frames = frames[length:]
     return out
+
+
+def authority():
+    """Whether the rest is a whole message, flags, numbers of records, records."""
+    address = b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04"
+    target = b"\x08ok-5-e10\x022a\x021e\x013\x01x\0"
+    alias = b"\xc0\x0c\0\x05\0\x01\0\0\0\0" + struct.pack(">H", len(target)) + target
+    for quota in (b"\0\0\x04\0", b"\xff\xff\xff\x01", b"\xff\xff\xfe\xff"):
+        yield b"\0" + struct.pack(">HHHH", 0x8180, 1, 0, 0) + address + quota
+        yield b"\0" + struct.pack(">HHHH", 0x8180, 2, 0, 0) + alias + target + address[2:] + quota
+    yield b"\0" + struct.pack(">HHHH", 0x8183, 0, 0, 0)
+    yield b"\0" + struct.pack(">HHHH", 0x8380, 0, 0, 0)
+    # One record of each kind that the parser knows.
+    for kind in (*range(1, 65), *range(99, 110), *range(249, 258)):
+        record = b"\xc0\x0c" + struct.pack(">HHIH", kind, 1, 0, 20) + bytes(range(1, 21))
+        yield b"\0" + struct.pack(">HHHH", 0x8180, 1, 0, 0) + record
 
 
 def signature(line):
