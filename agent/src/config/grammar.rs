@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use super::options::{self, Lookup, Row, Value};
+use super::options::{self, Lookup, Role, Row, Value};
 use super::problem::{Place, Report, quoted};
 
 /// Longest line, in bytes.
@@ -30,6 +30,7 @@ pub(super) fn read_file(
     bytes: &[u8],
     exposed: bool,
     limit: usize,
+    role: Role,
     report: &mut Report,
 ) -> Vec<TypedLine> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -45,7 +46,7 @@ pub(super) fn read_file(
             break;
         }
         let place = Place::line(file, number);
-        lines.extend(read_line(place, line, exposed, report));
+        lines.extend(read_line(place, line, exposed, role, report));
     }
     lines
 }
@@ -55,6 +56,7 @@ pub(super) fn read_line(
     place: Place,
     line: &[u8],
     exposed: bool,
+    role: Role,
     report: &mut Report,
 ) -> Option<TypedLine> {
     if line.len() > MAX_LINE_BYTES {
@@ -73,7 +75,7 @@ pub(super) fn read_line(
         return None;
     }
     let line = without_blanks(line);
-    let (row, value) = match split(&line) {
+    let (row, value) = match split(&line, role) {
         Ok(found) => found,
         Err((name, text)) => {
             report.mistake(&place, &name, text);
@@ -112,7 +114,7 @@ fn without_blanks(line: &str) -> String {
 
 /// Finds the option and its value; the error is the name to show and what is
 /// wrong with it.
-fn split(line: &str) -> Result<(&'static Row, Option<&str>), (String, String)> {
+fn split(line: &str, role: Role) -> Result<(&'static Row, Option<&str>), (String, String)> {
     if let Some(short) = line.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
         return split_short(short);
     }
@@ -121,10 +123,10 @@ fn split(line: &str) -> Result<(&'static Row, Option<&str>), (String, String)> {
         Some((name, value)) => (name, Some(value)),
         None => (line, None),
     };
-    let ambiguous = match options::find(name) {
+    let ambiguous = match options::find(name, role) {
         Lookup::Found(row) => return Ok((row, value)),
         Lookup::Ambiguous(names) => names,
-        Lookup::Unknown(near) => return Err(unknown(name, value, near)),
+        Lookup::Unknown(near) => return Err(unknown(name, value, near, role)),
     };
     let text = format!("short for {}; write the whole name", ambiguous.join(", "));
     Err((quoted(name), text))
@@ -145,10 +147,15 @@ fn split_short(short: &str) -> Result<(&'static Row, Option<&str>), (String, Str
 
 /// What to say of a line that is no option. Its text may be a secret that lost
 /// its option, so only what looks like the name of an option is repeated.
-fn unknown(name: &str, value: Option<&str>, near: Option<&'static str>) -> (String, String) {
+fn unknown(
+    name: &str,
+    value: Option<&str>,
+    near: Option<&'static str>,
+    role: Role,
+) -> (String, String) {
     let word: &str = name.split([' ', '\t', ':']).next().unwrap_or_default();
     if word.len() < name.len() {
-        if let Lookup::Found(row) = options::find(word) {
+        if let Lookup::Found(row) = options::find(word, role) {
             let text = format!("the = is missing; write {} = VALUE", row.name);
             return (row.name.to_owned(), text);
         }
@@ -173,7 +180,7 @@ mod tests {
     fn read(text: &str) -> (Vec<(&'static str, String)>, String) {
         let file: Rc<Path> = Rc::from(Path::new("k.rc"));
         let mut report = Report::new();
-        let lines = read_file(&file, text.as_bytes(), false, 99, &mut report);
+        let lines = read_file(&file, text.as_bytes(), false, 99, Role::Agent, &mut report);
         let lines = lines.into_iter().map(|line| (line.row.name, line.value));
         (lines.collect(), report.mistakes.to_string())
     }
@@ -222,7 +229,8 @@ mod tests {
     fn a_comment_may_hold_any_bytes() {
         let file: Rc<Path> = Rc::from(Path::new("k.rc"));
         let mut report = Report::new();
-        let lines = read_file(&file, b"# \xfcber\nnossl\n\xff", false, 99, &mut report);
+        let lines =
+            read_file(&file, b"# \xfcber\nnossl\n\xff", false, 99, Role::Agent, &mut report);
         assert_eq!(lines.len(), 1);
         assert_eq!(
             report.mistakes.to_string(),

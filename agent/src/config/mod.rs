@@ -1,5 +1,5 @@
 //! From rc files and command lines to [`Settings`]: the rc format, what was
-//! typed, what it means.
+//! typed, what it means. For the relay they become `RelaySettings` (`relay_end`).
 //!
 //! Two stages. Files and command line become typed lines, each with its place
 //! (`source` opens, `grammar` reads, `options` and `table` know the names);
@@ -17,6 +17,7 @@ mod address;
 mod address_range;
 mod certificate;
 mod environment;
+mod error_url;
 mod flags;
 mod grammar;
 mod kite_flags;
@@ -25,6 +26,9 @@ mod nearest;
 mod options;
 mod problem;
 mod relay;
+#[cfg(feature = "relay")]
+mod relay_end;
+#[cfg(feature = "relay")]
 mod relay_settings;
 mod resolve;
 mod secrets;
@@ -37,15 +41,18 @@ mod table;
 #[cfg(test)]
 pub(crate) use environment::Fake;
 pub use environment::{Environment, FileBytes, Host, is_rc_name};
+pub use error_url::{MAX_ERROR_URLS, MAX_URL_BYTES};
 pub use flags::{MAX_ADDRESS_RANGES, MAX_PASSWORDS};
 pub use grammar::MAX_LINE_BYTES;
 pub use kites::MAX_KITES;
 pub(crate) use nearest::nearest;
+use options::Role;
 pub(crate) use problem::printable;
 pub use problem::{ConfigError, MAX_MISTAKES, MAX_WARNINGS, Place, Problem, Problems};
-pub use relay::{
-    DEFAULT_RELAY_PORT, MAX_CERTIFICATE_NAMES, MAX_ERROR_URLS, MAX_RELAYS, MAX_URL_BYTES,
-};
+pub use relay::{DEFAULT_RELAY_PORT, MAX_CERTIFICATE_NAMES, MAX_RELAYS};
+#[cfg(feature = "relay")]
+pub use relay_end::*;
+#[cfg(feature = "relay")]
 pub use relay_settings::*;
 pub use resolve::{
     DEFAULT_BUFFER_KILOBYTES, DEFAULT_KEEPALIVE_SECONDS, DEFAULT_MAX_STREAMS, MAX_BUFFER_KILOBYTES,
@@ -73,7 +80,7 @@ pub struct Loaded {
 /// and the mend.
 pub fn load(sources: &[Source], environment: &dyn Environment) -> Result<Loaded, ConfigError> {
     let mut report = problem::Report::new();
-    let lines = source::read_sources(sources, environment, &mut report);
+    let lines = source::read_sources(sources, Role::Agent, environment, &mut report);
     match resolve::resolve(lines, sources, environment, &mut report) {
         Some(settings) => Ok(Loaded { settings, warnings: report.warnings }),
         None => Err(ConfigError { mistakes: report.mistakes, warnings: report.warnings }),

@@ -1,9 +1,33 @@
 //! How an option is looked up: by name, by an older or clearer name, by an
 //! abbreviation that only one name of PageKite's starts with, or by PageKite's
-//! letter. The options themselves stand in [`super::table`].
+//! letter. The options themselves stand in [`super::table`]. An option has a
+//! meaning for each end, since both read the same files.
 
 use super::nearest::nearest;
-use super::table::{OURS, PAGEKITE};
+#[cfg(feature = "relay")]
+use super::relay_end::{OURS_FOR_RELAYS, OwnAction};
+use super::table::{FOR_AGENTS, OURS, PAGEKITE};
+
+/// The end that reads the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The end with the services.
+    Agent,
+    /// The public end.
+    #[cfg(feature = "relay")]
+    Relay,
+}
+
+impl Role {
+    /// A good name for the first file of a folder.
+    pub(super) fn first_file(self) -> &'static str {
+        match self {
+            Self::Agent => "10_account.rc",
+            #[cfg(feature = "relay")]
+            Self::Relay => "10_relay.rc",
+        }
+    }
+}
 
 /// One option and what it means to Kitelet.
 #[derive(Debug)]
@@ -18,8 +42,11 @@ pub(super) struct Row {
     pub(super) letter: Option<char>,
     /// Whether something follows the `=`.
     pub(super) value: Value,
-    /// What it does here.
-    pub(super) meaning: Meaning,
+    /// What it does in an agent.
+    pub(super) meaning: Meaning<Action>,
+    /// What it does in a relay.
+    #[cfg(feature = "relay")]
+    pub(super) relay: Meaning<RelayAction>,
 }
 
 /// Whether an option takes a value.
@@ -33,11 +60,11 @@ pub(super) enum Value {
     Either,
 }
 
-/// What an option of PageKite's is to Kitelet.
+/// What an option is to one of the ends, whose ways of doing are `A`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum Meaning<A> {
     /// It is done.
-    Handled(Action),
+    Handled(A),
     /// Nothing is lost without it, nothing is said.
     Harmless,
     /// It is not used: a warning that says what to do instead.
@@ -46,7 +73,7 @@ pub(super) enum Meaning {
     Refused(&'static str),
 }
 
-/// The options that are done, one for each way of doing.
+/// The options that an agent does, one for each way of doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     OptFile,
@@ -77,6 +104,34 @@ pub(super) enum Action {
     WebServer,
 }
 
+/// The options that a relay does: PageKite's, and those of both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RelayAction {
+    Host,
+    Ports,
+    PortAlias,
+    Protocols,
+    RawPorts,
+    Domain,
+    AuthDomain,
+    AuthThreads,
+    TlsEndpoint,
+    TlsDefault,
+    VisitorRule,
+    TunnelRule,
+    AddressRate,
+    MessageOfTheDay,
+    ErrorUrl,
+    RunAs,
+    Compress(bool),
+    Buffers,
+    KeepAlive,
+    MaxStreams,
+    /// Those that only Kitelet's relay has.
+    #[cfg(feature = "relay")]
+    Own(OwnAction),
+}
+
 /// What a typed name turns out to be.
 #[derive(Debug)]
 pub(super) enum Lookup {
@@ -89,16 +144,22 @@ pub(super) enum Lookup {
 }
 
 /// Finds the option that `word` names. PageKite's abbreviations go before
-/// names of ours, so that none of ours can make an old file ambiguous.
-pub(super) fn find(word: &str) -> Lookup {
-    let exact = all_rows().find(|row| row.names().any(|name| name == word));
+/// names of ours, so that none of ours can make an old file ambiguous; for an
+/// agent they go even before whole names that only a relay of ours has
+/// (`kites` is short for `kitesecret`).
+pub(super) fn find(word: &str, role: Role) -> Lookup {
+    let named = |rows: &'static [Row]| rows.iter().find(|row| row.names().any(|name| name == word));
+    let exact = own_rows(role).iter().find_map(|rows| named(rows));
     if let Some(row) = exact {
         return Lookup::Found(row);
     }
     if word.is_empty() {
         return Lookup::Unknown(None);
     }
-    for rows in [PAGEKITE, OURS] {
+    for rows in ALL_ROWS {
+        if let Some(row) = named(rows) {
+            return Lookup::Found(row);
+        }
         let mut matches =
             rows.iter().filter(|row| row.rc_names().any(|name| name.starts_with(word)));
         if let Some(first) = matches.next() {
@@ -110,7 +171,7 @@ pub(super) fn find(word: &str) -> Lookup {
             return Lookup::Ambiguous(names.collect());
         }
     }
-    Lookup::Unknown(nearest(word, all_rows().flat_map(Row::names)))
+    Lookup::Unknown(nearest(word, own_rows(role).iter().copied().flatten().flat_map(Row::names)))
 }
 
 /// Finds the option of a PageKite letter.
@@ -118,8 +179,18 @@ pub(super) fn find_letter(letter: char) -> Option<&'static Row> {
     PAGEKITE.iter().find(|row| row.letter == Some(letter))
 }
 
-fn all_rows() -> impl Iterator<Item = &'static Row> {
-    PAGEKITE.iter().chain(OURS)
+#[cfg(feature = "relay")]
+const ALL_ROWS: &[&[Row]] = &[PAGEKITE, OURS, OURS_FOR_RELAYS];
+#[cfg(not(feature = "relay"))]
+const ALL_ROWS: &[&[Row]] = &[PAGEKITE, OURS];
+
+/// The tables without what only the other end can have.
+fn own_rows(role: Role) -> &'static [&'static [Row]] {
+    match role {
+        Role::Agent => &[PAGEKITE, OURS],
+        #[cfg(feature = "relay")]
+        Role::Relay => ALL_ROWS,
+    }
 }
 
 impl Row {
@@ -133,8 +204,38 @@ impl Row {
         std::iter::once(self.name).chain(self.old_names.iter().copied())
     }
 
-    pub(super) const fn new(name: &'static str, value: Value, meaning: Meaning) -> Self {
-        Self { name, old_names: &[], clear_names: &[], letter: None, value, meaning }
+    /// An option with its meaning for agents. What an agent does is not for a
+    /// relay, and the rest is the same there, unless [`Self::relay`] says more.
+    pub(super) const fn new(name: &'static str, value: Value, meaning: Meaning<Action>) -> Self {
+        let row = Self {
+            name,
+            old_names: &[],
+            clear_names: &[],
+            letter: None,
+            value,
+            meaning,
+            #[cfg(feature = "relay")]
+            relay: Meaning::Harmless,
+        };
+        row.relay(match meaning {
+            Meaning::Handled(_) => Meaning::Instead(FOR_AGENTS),
+            Meaning::Harmless => Meaning::Harmless,
+            Meaning::Instead(text) => Meaning::Instead(text),
+            Meaning::Refused(text) => Meaning::Refused(text),
+        })
+    }
+
+    /// Sets what it is to a relay.
+    #[cfg(feature = "relay")]
+    pub(super) const fn relay(mut self, meaning: Meaning<RelayAction>) -> Self {
+        self.relay = meaning;
+        self
+    }
+
+    /// There is no relay in this build.
+    #[cfg(not(feature = "relay"))]
+    pub(super) const fn relay(self, _: Meaning<RelayAction>) -> Self {
+        self
     }
 
     pub(super) const fn letter(mut self, letter: char) -> Self {
@@ -176,10 +277,14 @@ mod tests {
         nocrashreport reloadfile autosave noautosave webroot webaccess webindexes delete_backend
         register noisfrontend appver abort_not_configured";
 
+    fn all_rows() -> impl Iterator<Item = &'static Row> {
+        ALL_ROWS.iter().copied().flatten()
+    }
+
     #[test]
     fn knows_every_option_of_pagekites() {
         for name in PAGEKITES.split_whitespace() {
-            let Lookup::Found(row) = find(name) else {
+            let Lookup::Found(row) = find(name, Role::Agent) else {
                 panic!("{name} is missing");
             };
             assert!(row.rc_names().any(|known| known == name), "{name}");
@@ -219,7 +324,7 @@ mod tests {
             ("back", "service_on"),
             ("max_s", "max_streams"),
         ] {
-            match find(typed) {
+            match find(typed, Role::Agent) {
                 Lookup::Found(row) => assert_eq!(row.name, name, "{typed}"),
                 Lookup::Ambiguous(_) => assert_eq!(name, "", "{typed}"),
                 Lookup::Unknown(_) => panic!("{typed}"),
@@ -234,8 +339,44 @@ mod tests {
             ("kite_secret", "kitesecret"),
             ("service_no", "service_on"),
         ] {
-            assert!(matches!(find(typed), Lookup::Unknown(Some(near)) if near == name), "{typed}");
+            let found = find(typed, Role::Agent);
+            assert!(matches!(found, Lookup::Unknown(Some(near)) if near == name), "{typed}");
         }
-        assert!(matches!(find("nowebpath_"), Lookup::Unknown(_)));
+        assert!(matches!(find("nowebpath_", Role::Agent), Lookup::Unknown(_)));
+    }
+
+    #[cfg(feature = "relay")]
+    #[test]
+    fn a_name_of_the_relays_changes_no_file_of_an_agent() {
+        for (role, typed, name) in [
+            (Role::Agent, "kites", "kitesecret"),
+            (Role::Agent, "max_kites", "max_kites"),
+            (Role::Agent, "access_log", "access_log"),
+            (Role::Agent, "ratel", "ratelimit_ips"),
+            (Role::Relay, "kites", "kites"),
+            (Role::Relay, "access_log", "access_log"),
+            (Role::Relay, "acme", "acme_webroot"),
+            (Role::Relay, "ratel", "ratelimit_ips"),
+        ] {
+            let found = find(typed, role);
+            assert!(matches!(found, Lookup::Found(row) if row.name == name), "{role:?} {typed}");
+        }
+        assert!(matches!(find("max_vistors", Role::Agent), Lookup::Unknown(None)));
+        let near = find("max_vistors", Role::Relay);
+        assert!(matches!(near, Lookup::Unknown(Some("max_visitors"))));
+    }
+
+    #[cfg(feature = "relay")]
+    #[test]
+    fn what_only_a_relay_does_is_told_to_an_agent() {
+        for row in all_rows() {
+            if matches!(row.relay, Meaning::Handled(_))
+                && !matches!(row.meaning, Meaning::Handled(_))
+            {
+                let told =
+                    matches!(row.meaning, Meaning::Instead(text) if text.contains("kitelet relay"));
+                assert!(told || row.name == "runas", "{}", row.name);
+            }
+        }
     }
 }

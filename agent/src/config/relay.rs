@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::address::{HOST_PORT, host_port, is_host_name};
 use super::certificate::certificate_name;
+use super::error_url::ErrorUrls;
 use super::problem::quoted;
 use super::settings::{CertificateName, RelayAddress, Security, TlsSettings};
 
@@ -14,10 +15,6 @@ pub const DEFAULT_RELAY_PORT: u16 = 443;
 pub const MAX_RELAYS: usize = 64;
 /// Most accepted certificate names.
 pub const MAX_CERTIFICATE_NAMES: usize = 64;
-/// Most `errorurl` lines with a domain.
-pub const MAX_ERROR_URLS: usize = 256;
-/// Longest `errorurl`, in bytes.
-pub const MAX_URL_BYTES: usize = 2048;
 
 /// What `defaults` stands for (`protocol.md` 15).
 const DEFAULT_POOL: &str = "fe4_152.b5p.us";
@@ -43,8 +40,7 @@ pub(super) struct RelayLines {
     names: Vec<CertificateName>,
     roots: Option<PathBuf>,
     plain: bool,
-    /// Domain (empty for all the rest) and URL.
-    pub(super) error_urls: Vec<(String, String)>,
+    error_urls: ErrorUrls,
 }
 
 impl RelayLines {
@@ -110,7 +106,7 @@ impl RelayLines {
     /// `defaults`.
     pub(super) fn set_defaults(&mut self) -> Result<(), String> {
         self.pool = Some(RelayAddress { host: DEFAULT_POOL.into(), port: DEFAULT_RELAY_PORT });
-        self.set_default_url(DEFAULT_ERROR_URL.into());
+        self.error_urls.set_default(DEFAULT_ERROR_URL.into());
         self.push_default_names()
     }
 
@@ -125,7 +121,7 @@ impl RelayLines {
             port: DEFAULT_RELAY_PORT,
         });
         let scheme = if https { "https" } else { "http" };
-        self.set_default_url(format!("{scheme}://www.{domain}/offline/?"));
+        self.error_urls.set_default(format!("{scheme}://www.{domain}/offline/?"));
         for name in [format!("fe.{domain}"), domain] {
             self.push_name(CertificateName { name, pin: None })?;
         }
@@ -139,40 +135,9 @@ impl RelayLines {
         Ok(())
     }
 
-    /// `errorurl = URL` or `errorurl = DOMAIN:URL`; the last one of a domain
-    /// holds, and an empty value takes the general one away.
+    /// `errorurl`.
     pub(super) fn set_error_url(&mut self, value: &str) -> Result<(), String> {
-        const SHAPE: &str = "is written URL or DOMAIN:URL, such as https://example.com/sorry.html";
-        if value.is_empty() {
-            self.error_urls.retain(|(domain, _)| !domain.is_empty());
-            return Ok(());
-        }
-        let is_url = |text: &str| text.starts_with("http://") || text.starts_with("https://");
-        let (domain, url) = match value.split_once(':') {
-            _ if is_url(value) => ("", value),
-            Some((domain, url)) if is_url(url) && is_host_name(domain) => (domain, url),
-            _ => return Err(SHAPE.into()),
-        };
-        let fits = url.len() <= MAX_URL_BYTES
-            && url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'<>`\\".contains(&byte));
-        if !fits {
-            return Err(format!(
-                "the URL has at most {MAX_URL_BYTES} bytes, without blanks, quotes, < and >; \
-                 write them as %20, %22, %3C, %3E"
-            ));
-        }
-        let domain = domain.to_ascii_lowercase();
-        self.error_urls.retain(|(known, _)| *known != domain);
-        if self.error_urls.len() > MAX_ERROR_URLS {
-            return Err(format!("more than {MAX_ERROR_URLS} domains; remove some"));
-        }
-        self.error_urls.push((domain, url.to_owned()));
-        Ok(())
-    }
-
-    fn set_default_url(&mut self, url: String) {
-        self.error_urls.retain(|(domain, _)| !domain.is_empty());
-        self.error_urls.push((String::new(), url));
+        self.error_urls.set(value)
     }
 
     /// Forgets which relays there are and how they are protected, because the
@@ -214,7 +179,7 @@ impl RelayLines {
         } else {
             Security::Tls(TlsSettings { names: self.names, roots: self.roots })
         };
-        (relays, security, self.error_urls)
+        (relays, security, self.error_urls.finish())
     }
 }
 
@@ -257,30 +222,12 @@ mod tests {
     }
 
     #[test]
-    fn reads_error_urls() {
-        let mut lines = RelayLines::default();
-        for value in [
-            "https://one.example.com/?",
-            "box.example.com:http://two.example.com/",
-            "https://three.example.com/",
-        ] {
-            lines.set_error_url(value).expect(value);
-        }
-        assert_eq!(lines.error_urls.len(), 2);
-        lines.set_error_url("").expect("clear");
-        assert_eq!(lines.error_urls[0].0, "box.example.com");
-        for value in ["x", "ftp://x", "a b:http://x", "http://x/<script>", "http://x/\"y"] {
-            assert!(lines.set_error_url(value).is_err(), "{value}");
-        }
-    }
-
-    #[test]
     fn white_labels_name_their_own_relays() {
         let mut lines = RelayLines::default();
         lines.set_white_label("Example.com", true).expect("domain");
         assert_eq!(lines.names[0].name, "fe.example.com");
-        assert_eq!(lines.error_urls[0].1, "https://www.example.com/offline/?");
-        let (relays, ..) = lines.finish();
+        let (relays, _, error_urls) = lines.finish();
+        assert_eq!(error_urls[0].1, "https://www.example.com/offline/?");
         assert_eq!(relays[0].to_string(), "fe4_152.example.com:443");
     }
 

@@ -22,7 +22,8 @@ pub struct RelaySettings {
     pub protocols: Vec<String>,
     /// Ports of raw kites (`rawports`).
     pub raw_ports: RawPorts,
-    /// File with a line for each kite that may fly (`kites`).
+    /// File with a line for each kite that may fly (`kites`); read by
+    /// [`super::load_kites`].
     pub kites_file: Option<PathBuf>,
     /// Kites that may fly, from the configuration itself (`domain`).
     pub grants: Vec<Grant>,
@@ -36,12 +37,13 @@ pub struct RelaySettings {
     /// Certificates of the names whose TLS ends here (`tls_endpoint`).
     pub certificates: Vec<CertificateFiles>,
     /// Name of the certificate for those who ask for no name (`tls_default`);
-    /// one of [`Self::certificates`].
+    /// one of [`Self::certificates`], and set whenever there are any. A
+    /// `tls_default` below a wildcard is the name of the wildcard here.
     pub default_certificate: Option<String>,
     /// Folder of answers to ACME's http-01 challenges (`acme_webroot`).
     pub acme_webroot: Option<PathBuf>,
-    /// Which visitors are let in (`client_acl`); the first rule that fits
-    /// holds, and no rule at all lets in everybody.
+    /// Which visitors are let in (`client_acl`). The first rule that fits
+    /// holds; whom none fits stays out; without any rule everybody is let in.
     pub visitor_rules: Vec<AccessRule>,
     /// Which agents are let in (`tunnel_acl`), likewise.
     pub tunnel_rules: Vec<AccessRule>,

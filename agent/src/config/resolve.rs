@@ -150,7 +150,12 @@ impl Resolver<'_> {
                 self.compress = on;
                 Ok(())
             }
-            Action::KeepAlive => self.keepalive(line),
+            Action::KeepAlive => {
+                let (seconds, doubt) = keepalive(value)?;
+                self.keepalive_seconds = seconds;
+                doubt.iter().for_each(|doubt| self.warn(line, doubt));
+                Ok(())
+            }
             Action::Buffers => {
                 let range = MIN_BUFFER_KILOBYTES..=MAX_BUFFER_KILOBYTES;
                 self.buffer_kilobytes = number(value, range, "kilobytes")?;
@@ -217,27 +222,6 @@ impl Resolver<'_> {
                 self.relays.set_roots(Some(path));
             }
         }
-        Ok(())
-    }
-
-    fn keepalive(&mut self, line: &TypedLine) -> Result<(), String> {
-        if line.value.eq_ignore_ascii_case("auto") {
-            self.keepalive_seconds = DEFAULT_KEEPALIVE_SECONDS;
-            return Ok(());
-        }
-        let seconds = line.value.parse::<u32>().ok();
-        let seconds = seconds.filter(|seconds| *seconds <= MAX_KEEPALIVE_SECONDS);
-        let seconds = seconds.ok_or_else(|| {
-            format!(
-                "is auto, or a number of seconds from {MIN_KEEPALIVE_SECONDS} to \
-                 {MAX_KEEPALIVE_SECONDS}"
-            )
-        })?;
-        if seconds < MIN_KEEPALIVE_SECONDS {
-            let text = format!("{MIN_KEEPALIVE_SECONDS} seconds are the least and are used");
-            self.warn(line, &text);
-        }
-        self.keepalive_seconds = seconds.max(MIN_KEEPALIVE_SECONDS);
         Ok(())
     }
 
@@ -318,7 +302,7 @@ impl Resolver<'_> {
 }
 
 /// The file or folder that a missing line belongs into.
-fn write_to(sources: &[Source]) -> PathBuf {
+pub(super) fn write_to(sources: &[Source]) -> PathBuf {
     let named = sources.iter().find_map(|source| match source {
         Source::WriteTo(path) => Some(path),
         _ => None,
@@ -330,6 +314,27 @@ fn write_to(sources: &[Source]) -> PathBuf {
     named.or(first).cloned().unwrap_or_else(|| Path::new("the configuration").to_owned())
 }
 
+/// Reads `keepalive`, in seconds; what is used in place of too few is told.
+///
+/// # Errors
+/// What is wrong and the mend.
+pub(super) fn keepalive(value: &str) -> Result<(u32, Option<String>), String> {
+    if value.eq_ignore_ascii_case("auto") {
+        return Ok((DEFAULT_KEEPALIVE_SECONDS, None));
+    }
+    let seconds = value.parse::<u32>().ok();
+    let seconds = seconds.filter(|seconds| *seconds <= MAX_KEEPALIVE_SECONDS);
+    let seconds = seconds.ok_or_else(|| {
+        format!(
+            "is auto, or a number of seconds from {MIN_KEEPALIVE_SECONDS} to \
+             {MAX_KEEPALIVE_SECONDS}"
+        )
+    })?;
+    let doubt = (seconds < MIN_KEEPALIVE_SECONDS)
+        .then(|| format!("{MIN_KEEPALIVE_SECONDS} seconds are the least and are used"));
+    Ok((seconds.max(MIN_KEEPALIVE_SECONDS), doubt))
+}
+
 /// `proxy = none` and `proxy = default` go without one, which is what happens.
 fn proxy(value: &str) -> Result<(), String> {
     let kind = value.split([':', '!']).next().unwrap_or_default();
@@ -339,7 +344,11 @@ fn proxy(value: &str) -> Result<(), String> {
     Err("this version cannot connect through a proxy; remove the line to connect directly".into())
 }
 
-fn number(
+/// Reads a number within bounds.
+///
+/// # Errors
+/// The bounds.
+pub(super) fn number(
     value: &str,
     range: std::ops::RangeInclusive<usize>,
     unit: &str,

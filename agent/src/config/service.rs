@@ -13,10 +13,10 @@ use crate::wire::{KiteId, MAX_PROTOCOL_BYTES};
 /// Longest path of a Unix socket, in bytes (unix(7): 108 with the final zero).
 pub const MAX_SOCKET_PATH_BYTES: usize = 107;
 /// The protocols that relays know (features B). Others are passed on.
-const PROTOCOLS: [&str; 9] =
+pub(super) const PROTOCOLS: [&str; 9] =
     ["http", "http2", "http3", "https", "websocket", "raw", "irc", "xmpp", "minecraft"];
 /// The port of `ssh`, which is short for `raw-22`.
-const SSH_PORT: u16 = 22;
+pub(super) const SSH_PORT: u16 = 22;
 const SHAPE: &str = "is not a service; write PROTOCOL:NAME:HOST:PORT:SECRET, such as \
      http:@kitename:localhost:80:@kitesecret, with an IPv6 address in brackets";
 const WRONG_ORIGIN: &str = "HOST:PORT is wrong; write PROTOCOL:NAME:HOST:PORT:SECRET with a port \

@@ -1,12 +1,13 @@
 //! From sources to typed lines: opens files and folders, follows `optfile` and
 //! `optdir` in place, and keeps every bound.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::environment::Environment;
 use super::grammar::{TypedLine, read_file, read_line};
-use super::options::{Action, Meaning};
+use super::options::{Action, Meaning, Role};
 use super::problem::{Place, Report};
 use super::short::ShortKite;
 
@@ -22,7 +23,7 @@ pub const MAX_LINES: usize = 16 * 1024;
 pub const MAX_NESTING: usize = 25;
 
 /// Where a configuration comes from; later sources win where the last one wins.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Source {
     /// An rc file, or a folder of `*.rc` files.
     Path(PathBuf),
@@ -36,22 +37,37 @@ pub enum Source {
     WriteTo(PathBuf),
 }
 
+// An option of a command line may hold a secret.
+impl fmt::Debug for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => formatter.debug_tuple("Path").field(path).finish(),
+            Self::Options(lines) => formatter.debug_tuple("Options").field(&lines.len()).finish(),
+            Self::Kites(kites) => formatter.debug_tuple("Kites").field(kites).finish(),
+            Self::WriteTo(path) => formatter.debug_tuple("WriteTo").field(path).finish(),
+        }
+    }
+}
+
 /// Reads the lines of all sources, in order.
 pub(super) fn read_sources(
     sources: &[Source],
+    role: Role,
     environment: &dyn Environment,
     report: &mut Report,
 ) -> Vec<TypedLine> {
     let mut reader =
-        Reader { environment, report, lines: Vec::new(), files: 0, bytes: 0, full: false };
+        Reader { role, environment, report, lines: Vec::new(), files: 0, bytes: 0, full: false };
     for source in sources {
         match source {
             Source::Path(path) => reader.path(path),
             Source::Options(lines) => {
                 for line in lines {
                     let place = Place::command_line();
-                    let typed = read_line(place, line.as_bytes(), false, reader.report);
-                    reader.lines.extend(typed);
+                    let typed = read_line(place, line.as_bytes(), false, role, reader.report);
+                    if let Some(typed) = typed {
+                        reader.line(typed, 0);
+                    }
                 }
             }
             Source::Kites(_) | Source::WriteTo(_) => {}
@@ -75,6 +91,7 @@ pub(super) fn resolve_path(place: &Place, text: &str, environment: &dyn Environm
 }
 
 struct Reader<'a> {
+    role: Role,
     environment: &'a dyn Environment,
     report: &'a mut Report,
     lines: Vec<TypedLine>,
@@ -106,7 +123,7 @@ impl Reader<'_> {
             let text = format!(
                 "{}holds no file whose name ends in .rc; write one, such as {}",
                 subject(folder, place),
-                folder.join("10_account.rc").display()
+                folder.join(self.role.first_file()).display()
             );
             self.report.warning(place, option, text);
         }
@@ -147,7 +164,8 @@ impl Reader<'_> {
         }
         let file: Rc<Path> = Rc::from(path);
         let room = MAX_LINES - self.lines.len();
-        let lines = read_file(&file, &read.bytes, read.world_readable, room, self.report);
+        let exposed = read.world_readable;
+        let lines = read_file(&file, &read.bytes, exposed, room, self.role, self.report);
         for line in lines {
             self.line(line, depth);
         }
@@ -208,7 +226,8 @@ mod tests {
 
     fn read(environment: &Fake, path: &str) -> (String, String) {
         let mut report = Report::new();
-        let lines = read_sources(&[Source::Path(path.into())], environment, &mut report);
+        let lines =
+            read_sources(&[Source::Path(path.into())], Role::Agent, environment, &mut report);
         let lines: Vec<_> = lines.iter().map(|line| line.value.as_str()).collect();
         (lines.join(" "), report.mistakes.to_string())
     }
