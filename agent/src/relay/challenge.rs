@@ -29,7 +29,7 @@ use crate::wire::{KiteRequest, SALT_LENGTH, SIGNATURE_LENGTH, Salt, WINDOW_SECON
 pub const SECRET_BYTES: usize = 32;
 /// Accepted challenges that are remembered of each ten minutes. More than
 /// there are kites, so that all can come back at once after an outage; some
-/// 5 MB if they do.
+/// 9 MB if they do, and again in the next ten minutes.
 pub const MAX_REMEMBERED: usize = 131_072;
 
 /// Where a challenge is to be answered, or was.

@@ -11,7 +11,7 @@ use crate::wire::WINDOW_SECONDS;
 /// Bytes of randomness in an id: it cannot be guessed.
 pub const RANDOM_BYTES: usize = 20;
 /// First legs of handshakes that are remembered of each ten minutes. Only who
-/// knows the id of a living tunnel adds one. About 4 MB when full.
+/// knows the id of a living tunnel adds one. About 6 MB when full.
 const MAX_FIRST_LEGS: usize = 16_384;
 
 /// The ids of all connections of agents that live.
