@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes the first inputs of the fuzz targets into corpus/, out of the recorded tunnels in
-agent/tests/captures and the recorded ClientHellos of the relay's unit tests. Each input is laid out as its target reads it."""
+agent/tests/captures, the recorded ClientHellos of the relay's unit tests, and the requests and
+answers below. Each input is laid out as its target reads it."""
 
 import struct
 from pathlib import Path
@@ -9,10 +10,33 @@ HERE = Path(__file__).resolve().parent
 CAPTURES = HERE.parent / "tests" / "captures"
 HELLOS = HERE.parent / "src" / "relay" / "arrival" / "client_hello" / "fixtures"
 LONGEST = 4096
+REQUESTS = (
+    b"GET /a?b HTTP/1.1\r\nHost: kite.test\r\n\r\n",
+    b"GET /a HTTP/1.0\nConnection: keep-alive\n\n",
+    b"\r\nHEAD http://Kite.Test.:80?a HTTP/1.0\r\nX_Real_IP: b\r\n\r\n",
+    b"OPTIONS https://0x7f000001--kite.test HTTP/1.1\r\nHost: a\r\nForwarded: for=a\r\n\r\n",
+    b"GET /ws HTTP/1.1\r\nHost: [::1]:1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: kite.test\r\nX-Forwarded-For: a\r\nExpect: 100-continue\r\n"
+    b"Content-Length: 3\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: kite.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    b"3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n",
+    b"CONNECT kite.test:22 HTTP/1.0\r\n\r\n",
+)
+ANSWERS = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+    b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\nTransfer-Encoding: gzip, chunked\n\n"
+    b"3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n",
+    b"HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\nConnection: close\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x00",
+    b"HTTP/1.1 205 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n\r\nabc",
+)
 
 
 def main():
-    seeds = {"frame": set(), "handshake": set(), "signature": set(), "inflate": set(), "authority": set()}
+    seeds = {"frame": set(), "handshake": set(), "signature": set(), "inflate": set(),
+             "authority": set(), "visitor": set()}
     seeds["arrival"] = {b"\x07\x00\x09" + content for content in arrivals()}
     for path in sorted(CAPTURES.glob("*/*.bin")):
         head, blank, frames = path.read_bytes().partition(b"\r\n\r\n")
@@ -31,6 +55,10 @@ def main():
         seeds["inflate"].add(struct.pack(">BBHB", 1, level, 7, 0) + body * 3)
         seeds["inflate"].add(struct.pack(">BBHB", 1, level, 7, 3 + level) + body * 3)
     seeds["authority"].update(authority())
+    for number, request in enumerate(REQUESTS):
+        for flags, answer in enumerate(ANSWERS):
+            two = request + REQUESTS[(number + flags) % len(REQUESTS)]
+            seeds["visitor"].add(struct.pack(">BHH", flags % 4, 7, len(two)) + two + answer)
     for target, inputs in seeds.items():
         folder = HERE / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)

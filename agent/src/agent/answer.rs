@@ -7,10 +7,7 @@
 use std::fmt;
 
 use crate::html::{document, escape, frame_url, frameset, shown};
-
-/// TLS 1.2 fatal alert 49, access_denied: "not here", not "broken"
-/// (`protocol.md` 12.4).
-pub const TLS_ACCESS_DENIED: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x31];
+use crate::net::TLS_ACCESS_DENIED;
 
 /// Why a visitor is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -91,6 +91,14 @@ pub struct RawPorts {
     pub dedicated: Vec<(u16, KiteId)>,
 }
 
+impl RawPorts {
+    /// Whether raw kites are reached by HTTP CONNECT to this port.
+    pub fn allows(&self, port: u16) -> bool {
+        let is_dedicated = |(_, kite): &(u16, KiteId)| kite.port() == Some(port);
+        self.any || self.connect.contains(&port) || self.dedicated.iter().any(is_dedicated)
+    }
+}
+
 /// A kite, or all below a name, that may fly for whoever knows the secret:
 /// a line of the kites file or a `domain`.
 #[derive(Clone, Debug, PartialEq, Eq)]

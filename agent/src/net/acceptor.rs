@@ -18,6 +18,10 @@ use super::connection::Connection;
 use super::handshake::{HandshakeError, handshake};
 use super::tls_setup::{TlsSetupError, provider};
 
+/// TLS 1.2 fatal alert 49, access_denied: "not here", not "broken"; what both
+/// ends of a tunnel say to TLS that they do not serve (`protocol.md` 12.4).
+pub const TLS_ACCESS_DENIED: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x31];
+
 /// Protocols inside TLS that are spoken here (RFC 7301): a browser that prefers
 /// HTTP/2 is told to take this one.
 const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];

@@ -10,8 +10,10 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use async_io::Async;
+use rustix::net::sockopt;
 use rustls::Connection as Session;
 
 use super::handshake;
@@ -203,6 +205,13 @@ impl Connection {
             }
         }
         self.try_flush()
+    }
+
+    /// Lets the end of this connection be a reset, so that the other end does
+    /// not take what it got for all there is.
+    pub fn reset(&self) {
+        // It fails when the connection is gone already, which is as good.
+        let _ = sockopt::set_socket_linger(self.socket.get_ref(), Some(Duration::ZERO));
     }
 
     /// Waits until [`Self::try_read`] has something to say.

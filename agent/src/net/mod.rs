@@ -20,7 +20,7 @@ mod socket;
 mod tls_setup;
 mod wait;
 
-pub use acceptor::{AcceptError, Acceptor};
+pub use acceptor::{AcceptError, Acceptor, TLS_ACCESS_DENIED};
 pub use certificate::{CertificateFault, CertificateProblem};
 pub use connection::{Connection, OUTGOING_LIMIT};
 pub use connector::{CONNECT_TIMEOUT, Connector, DIAL_TIMEOUT, Opening, TLS_TIMEOUT, Timeouts};

@@ -80,6 +80,11 @@ impl SocketOptions {
     /// service whose machine is gone must be noticed some time.
     pub const SERVICE: Self = Self { keepalive: true, user_timeout: 0 };
 
+    /// For a visitor's connection to a relay: one who vanished in the middle of
+    /// an answer must not keep a stream for a quarter of an hour.
+    pub const VISITOR: Self =
+        Self { keepalive: true, user_timeout: 4 * TUNNEL_USER_TIMEOUT_MILLISECONDS };
+
     /// Sets the options.
     ///
     /// # Errors

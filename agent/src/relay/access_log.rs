@@ -13,7 +13,7 @@ use log::warn;
 use serde_json::json;
 
 use super::caller::From;
-use super::request::{VisitorRequest, Version};
+use super::request::{Version, VisitorRequest};
 use crate::config::{AccessLog as Settings, AccessLogFormat};
 use crate::system::civil::Civil;
 
@@ -60,7 +60,8 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be written.
     pub(super) fn open(settings: Option<Settings>) -> io::Result<Self> {
-        let output = settings.as_ref().map(|settings| open(settings.path.as_deref())).transpose()?;
+        let output =
+            settings.as_ref().map(|settings| open(settings.path.as_deref())).transpose()?;
         Ok(Self { settings, output: RefCell::new(output), complains: Cell::new(true) })
     }
 

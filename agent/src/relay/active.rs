@@ -73,6 +73,13 @@ impl Active {
         })
     }
 
+    /// The same with other settings, such as paths that changed on the way.
+    pub(super) fn with(self, settings: RelaySettings) -> Self {
+        let certificates =
+            RefCell::new(self.certificates.into_inner().moved(&settings.certificates));
+        Self { settings, certificates, ..self }
+    }
+
     /// The files whose change asks for a reload; certificates look after
     /// theirs.
     pub(super) fn files(&self) -> Vec<PathBuf> {

@@ -184,7 +184,7 @@ fn judge_one(
 }
 
 /// A challenge for a kite whose answer was missing, too old, used or not ours.
-fn challenge(
+pub(super) fn challenge(
     kite: &KiteRequest,
     place: Place<'_>,
     challenges: &Challenges,

@@ -12,7 +12,7 @@ use super::caller::Caller;
 use super::route::Wish;
 use super::shared::Relay;
 use super::stream::Outcome;
-use crate::html::TLS_ACCESS_DENIED;
+use crate::net::TLS_ACCESS_DENIED;
 
 /// Serves a visitor to the end; `first` is what was read of it.
 pub(super) async fn serve(

@@ -44,12 +44,22 @@ impl Certificates {
         files: &[CertificateFiles],
         default: Option<&str>,
     ) -> Result<Self, TlsSetupError> {
-        let held: Vec<_> = files.iter().cloned().map(Certificate::read).collect::<Result<_, _>>()?;
+        let held: Vec<_> =
+            files.iter().cloned().map(Certificate::read).collect::<Result<_, _>>()?;
         let default = match default {
             Some(name) => held.iter().position(|certificate| certificate.files.name == name),
             None => None,
         };
         Ok(Self { held, default })
+    }
+
+    /// The same certificates, whose files are found elsewhere from now on.
+    pub(super) fn moved(mut self, files: &[CertificateFiles]) -> Self {
+        for (held, files) in self.held.iter_mut().zip(files) {
+            held.files = files.clone();
+            held.stamp = stamp(&files.path);
+        }
+        self
     }
 
     /// Whether there is any.

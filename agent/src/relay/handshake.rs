@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
-use log::{debug, info};
+use log::info;
 use smol::future;
 
 use super::access::is_let_in;
@@ -14,7 +14,7 @@ use super::caller::Caller;
 use super::registrar::{Judged, Registrar};
 use super::shared::Relay;
 use super::takeover::{PROBE_TIME_BEFORE_FRAME, PROBE_TIME_BEFORE_HEAD};
-use super::tunnels::{AgentTunnel, TunnelId};
+use super::tunnels::AgentTunnel;
 use super::{answer, reply};
 use crate::net::Connection;
 use crate::tunnel::{News, Notify, Owner, Tunnel, TunnelEnd};
@@ -105,6 +105,7 @@ async fn run(
         version,
         kites: RefCell::new(judged.admitted),
         streams: Cell::new(0),
+        idle: Notify::default(),
         told_quota: Cell::new(None),
     });
     relay.add_tunnel(&agent);
@@ -195,11 +196,4 @@ impl Owner for AgentOwner {
 fn shown_version(version: &str) -> String {
     let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || "-._+".contains(*letter);
     version.chars().filter(is_plain).take(MAX_VERSION_BYTES).collect()
-}
-
-impl Drop for Registrar {
-    fn drop(&mut self) {
-        debug!("tunnel {:?} is gone", TunnelId::from(self.id()));
-        self.leave();
-    }
 }

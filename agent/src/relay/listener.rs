@@ -57,10 +57,9 @@ pub(super) fn purposes(settings: &RelaySettings) -> Vec<Purpose> {
 pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     let bound = TcpListener::bind(address).or_else(|error| {
         let is_any = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        let no_ipv6 = matches!(
-            error.kind(),
-            io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable
-        ) || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
+        let no_ipv6 =
+            matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable)
+                || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
         if is_any && no_ipv6 {
             return TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()));
         }

@@ -3,7 +3,36 @@
 //!
 //! Who may fly what, and how much: pure decisions in [`admission`] ([`grants`],
 //! [`challenge`]), [`flights`], [`takeover`], [`session_ids`], [`quota`],
-//! [`rates`], [`visitor_rates`] and [`access`].
+//! [`rates`], [`visitor_rates`] and [`access`]; [`authority`] asks others.
+//! What a connection is and wants: [`arrival`], [`request`]; what it is told:
+//! [`page`], [`reply`].
+//!
+//! `listener` takes connections in, `reception` finds out what they are;
+//! `handshake` and `registrar` serve agents, `visit` and `blind` visitors, each
+//! of whom has a `stream`.
+
+mod access_log;
+mod acme;
+mod active;
+mod answer;
+mod blind;
+mod caller;
+mod certificates;
+mod handshake;
+mod head;
+mod listener;
+mod names;
+mod permit;
+mod reception;
+mod registrar;
+mod route;
+mod service;
+mod shared;
+mod stop;
+mod stream;
+mod tunnels;
+mod visit;
+mod websocket;
 
 pub mod access;
 pub mod admission;
@@ -13,7 +42,6 @@ pub mod challenge;
 pub mod demo_page;
 pub mod flights;
 pub mod grants;
-mod names;
 pub mod page;
 pub mod quota;
 pub mod rates;
@@ -23,3 +51,6 @@ pub mod session_ids;
 pub mod takeover;
 pub mod visitor_rates;
 pub mod windows;
+
+pub use listener::BindError;
+pub use service::{StartError, run};

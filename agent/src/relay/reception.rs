@@ -19,9 +19,8 @@ use super::page::{NotServed, Visit, wants_html};
 use super::request::{ConnectRequest, is_connect};
 use super::route::Wish;
 use super::shared::Relay;
-use super::{access_log, answer, blind, handshake, reply, visit, websocket};
-use crate::html::TLS_ACCESS_DENIED;
-use crate::net::{Connection, SocketOptions};
+use super::{answer, blind, handshake, reply, visit, websocket};
+use crate::net::{Connection, SocketOptions, TLS_ACCESS_DENIED};
 use crate::wire::{KiteId, TunnelRequest};
 
 /// Time that a connection has to say something. The reference gives five
@@ -90,9 +89,7 @@ async fn lead(relay: &Rc<Relay>, caller: Caller) -> Led {
             answer::answer(&caller.connection, &TLS_ACCESS_DENIED).await;
             Led::Away
         }
-        Arrival::Xmpp { host } => {
-            lead_visitor(relay, caller, "xmpp", &host, seen).await
-        }
+        Arrival::Xmpp { host } => lead_visitor(relay, caller, "xmpp", &host, seen).await,
         Arrival::Minecraft { host, .. } => {
             lead_visitor(relay, caller, "minecraft", &host, seen).await
         }
@@ -223,9 +220,7 @@ async fn lead_connect(relay: &Rc<Relay>, caller: Caller, head: &[u8]) -> Led {
             .await;
         return Led::Away;
     };
-    let has = |protocol: &str| {
-        relay.has(&Wish { protocol, port, host: &host, from: &caller.from })
-    };
+    let has = |protocol: &str| relay.has(&Wish { protocol, port, host: &host, from: &caller.from });
     let leads_on = match port {
         80 | 8080 => has("http"),
         443 => has("https") || relay.active().certificates.borrow().find(&host).is_some(),
@@ -267,7 +262,7 @@ async fn lead_visitor(
 /// Tells a visitor who speaks HTTP why there is nothing for it.
 async fn refuse(relay: &Rc<Relay>, caller: &Caller, reason: NotServed, head: &[u8]) {
     let visit = Visit { host: "", protocol: "http", relay: Some(caller.from.local) };
-    let html = wants_html(access_log::header(head, b"Accept"));
+    let html = wants_html(visit::header(head, "Accept"));
     let is_head = head.starts_with(b"HEAD ");
     let page = relay.active().pages.response(reason, &visit, html, is_head);
     answer::answer(&caller.connection, &page).await;

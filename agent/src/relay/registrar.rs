@@ -109,9 +109,8 @@ impl Registrar {
         let mut rulings = Vec::with_capacity(kites.len());
         for (kite, outcome) in kites.iter().zip(&mut outcomes) {
             rulings.push(match outcome {
-                Outcome::AskAuthority(index) => {
-                    let index = *index;
-                    Some(self.by_authority(kite, index, outcome, can_answer_here).await)
+                Outcome::AskAuthority(_) => {
+                    Some(self.by_authority(kite, outcome, can_answer_here).await)
                 }
                 _ => None,
             });
@@ -165,22 +164,22 @@ impl Registrar {
     async fn by_authority(
         &self,
         kite: &KiteRequest,
-        index: usize,
         outcome: &mut Outcome,
         can_answer_here: bool,
     ) -> Ruled {
         let relay = &self.relay;
-        let active = relay.active();
-        let Some(authority) = active.settings.authorities.get(index) else { return Ruled::No };
-        let asked = relay.asker().ask(authority, kite, unix_seconds()).await;
-        match asked {
+        match relay.active().asker.ask(kite, unix_seconds()).await {
             Ruling::Granted { quota, .. } => {
                 if !relay.challenges.borrow_mut().accept(kite, relay.seconds()) {
                     let sessions = relay.sessions.borrow();
                     let place = self.place(can_answer_here, &sessions);
                     let challenges = relay.challenges.borrow();
                     *outcome = admission::challenge(
-                        kite, place, &challenges, relay.now(), &mut fill_random,
+                        kite,
+                        place,
+                        &challenges,
+                        relay.now(),
+                        &mut fill_random,
                     );
                     return Ruled::No;
                 }
@@ -215,9 +214,7 @@ impl Registrar {
             .into_iter()
             .filter_map(|(id, _)| relay.tunnel(id))
             .map(|old| {
-                relay.executor.spawn(async move {
-                    (old.id, old.tunnel.shows_life(deadline).await)
-                })
+                relay.executor.spawn(async move { (old.id, old.tunnel.shows_life(deadline).await) })
             })
             .collect();
         for task in asked {
@@ -300,15 +297,7 @@ impl Registrar {
         let mut left = None;
         for Admitted { kite, proof, quota } in kites {
             if let Proof::Authority(request) = proof {
-                let active = relay.active();
-                let authorities = &active.settings.authorities;
-                let authority = admission::authority_for(authorities, &kite)
-                    .and_then(|index| authorities.get(index));
-                let Some(authority) = authority else {
-                    relay.ground(agent, &kite, "nobody speaks for its kites any more");
-                    continue;
-                };
-                let ruling = relay.asker().ask(authority, &request, unix_seconds()).await;
+                let ruling = relay.active().asker.ask(&request, unix_seconds()).await;
                 if let Ruling::Refused(word) = ruling {
                     info!("agent {}: {kite} may fly no longer: {word}", self.address);
                     relay.ground(agent, &kite, "its kites may fly no longer");
@@ -320,9 +309,11 @@ impl Registrar {
         }
         agent.tell_quota(left);
     }
+}
 
-    /// Takes everything of this agent back.
-    pub(super) fn leave(&mut self) {
+/// Takes everything of this agent back.
+impl Drop for Registrar {
+    fn drop(&mut self) {
         self.relay.forget_tunnel(self.id);
         self.relay.sessions.borrow_mut().remove(&self.session);
     }

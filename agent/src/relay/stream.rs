@@ -40,8 +40,8 @@ pub(super) struct VisitStream {
     /// Rung when there may be room in the tunnel.
     for_tunnel: Notify,
     sent: Cell<u64>,
-    /// Bytes that had come before this request was sent.
-    before: Cell<u64>,
+    /// Bytes that had gone and come before this request.
+    before: Cell<(u64, u64)>,
 }
 
 /// Why a stream ends before both directions are done.
@@ -57,6 +57,17 @@ pub(super) enum Fate {
     VisitorGone,
     /// What the visitor sends as the body of a request is none.
     BadBody(&'static str),
+    /// The visitor asks for more after an answer that nobody can follow.
+    Unclear,
+}
+
+/// What is known of a request besides its head.
+pub(super) struct Request {
+    /// What follows the head; `None` is nothing.
+    pub(super) body: Option<Body>,
+    pub(super) answer: ResponseFollower,
+    /// Another protocol may follow.
+    pub(super) may_switch: bool,
 }
 
 /// What is followed of the bytes.
@@ -69,6 +80,8 @@ enum Exchange {
         body: Option<Body>,
         answer: Box<ResponseFollower>,
         progress: Answer,
+        /// The request allows another protocol.
+        may_switch: bool,
     },
 }
 
@@ -84,6 +97,8 @@ enum Answer {
     Switched,
     /// It ends with the stream.
     Endless,
+    /// Nobody knows where it ends.
+    Unclear,
 }
 
 /// What comes after an exchange.
@@ -108,7 +123,7 @@ impl VisitStream {
         visitor: &Rc<Connection>,
         open: &Open<'_>,
         first: Vec<u8>,
-        exchange: Option<(Option<Body>, ResponseFollower)>,
+        exchange: Option<Request>,
     ) -> Option<Rc<Self>> {
         let (id, sent) = tunnel.open(open, &first)?;
         let mut ahead = first;
@@ -126,17 +141,17 @@ impl VisitStream {
             for_visitor: Notify::default(),
             for_tunnel: Notify::default(),
             sent: Cell::new(sent as u64),
-            before: Cell::new(0),
+            before: Cell::new((0, 0)),
         });
         tunnel.add(id, Rc::clone(&stream) as Rc<dyn crate::tunnel::Stream>);
         Some(stream)
     }
 
     /// Begins another request on a stream that [`Self::may_go_on`].
-    pub(super) fn begin(&self, head: Vec<u8>, body: Option<Body>, answer: ResponseFollower) {
-        self.before.set(self.backlog.borrow().received());
+    pub(super) fn begin(&self, head: Vec<u8>, request: Request) {
+        self.before.set(self.bytes());
         *self.ahead.borrow_mut() = head;
-        *self.exchange.borrow_mut() = Exchange::new(Some((body, answer)));
+        *self.exchange.borrow_mut() = Exchange::new(Some(request));
     }
 
     /// Whether another request may go on this stream.
@@ -153,6 +168,12 @@ impl VisitStream {
         (self.sent.get(), self.backlog.borrow().received())
     }
 
+    /// The same since the begin of this request.
+    pub(super) fn new_bytes(&self) -> (u64, u64) {
+        let ((sent, received), before) = (self.bytes(), self.before.get());
+        (sent - before.0, received - before.1)
+    }
+
     /// Status of the answer, where one was read.
     pub(super) fn status(&self) -> Option<u16> {
         match &*self.exchange.borrow() {
@@ -163,7 +184,7 @@ impl VisitStream {
 
     /// Whether something of an answer to this request has come.
     fn is_answered(&self) -> bool {
-        self.backlog.borrow().received() > self.before.get()
+        self.backlog.borrow().received() > self.before.get().1
     }
 
     /// Closes the stream and forgets it.
@@ -198,6 +219,7 @@ impl VisitStream {
         let is_unanswered = is_http && !self.is_answered();
         match self.fate.get() {
             None | Some(Fate::TunnelEnded) if is_unanswered => Outcome::Unanswered,
+            Some(Fate::Unclear) => Outcome::Close,
             Some(fate) => Outcome::Cut(fate),
             None if self.may_go_on() && !self.is_told.get() => Outcome::Next,
             None => Outcome::Close,
@@ -226,6 +248,11 @@ impl VisitStream {
                     return Ok(!self.is_told.get());
                 }
                 Exchange::Http { progress: Answer::Awaited | Answer::Endless, .. } => {}
+                Exchange::Http { progress: Answer::Unclear, .. } => {
+                    if self.visitor.has_unread() {
+                        self.meet(Fate::Unclear);
+                    }
+                }
                 _ => return Ok(false),
             }
             if self.closed.get().read || self.backlog.borrow().is_closed {
@@ -280,7 +307,8 @@ impl VisitStream {
 
     /// What of `bytes` the visitor is to get.
     fn follow<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
-        let Exchange::Http { answer, progress, .. } = &mut *self.exchange.borrow_mut() else {
+        let mut exchange = self.exchange.borrow_mut();
+        let Exchange::Http { answer, progress, may_switch, .. } = &mut *exchange else {
             return bytes;
         };
         let (usable, next) = match *progress {
@@ -291,8 +319,9 @@ impl VisitStream {
                     let keeps_alive = keeps_alive && at == bytes.len();
                     (&bytes[..at], Answer::Over { keeps_alive })
                 }
-                Answered::Switched(_) => (bytes, Answer::Switched),
-                Answered::UntilClose | Answered::Broken(_) => (bytes, Answer::Endless),
+                Answered::Switched(_) if *may_switch => (bytes, Answer::Switched),
+                Answered::UntilClose => (bytes, Answer::Endless),
+                Answered::Switched(_) | Answered::Broken(_) => (bytes, Answer::Unclear),
             },
             Answer::Over { .. } => (&bytes[..0], Answer::Over { keeps_alive: false }),
             other => (bytes, other),
@@ -307,11 +336,12 @@ impl VisitStream {
 }
 
 impl Exchange {
-    fn new(http: Option<(Option<Body>, ResponseFollower)>) -> Self {
+    fn new(http: Option<Request>) -> Self {
         match http {
             None => Self::Blind,
-            Some((body, answer)) => {
-                Self::Http { body, answer: Box::new(answer), progress: Answer::Awaited }
+            Some(Request { body, answer, may_switch }) => {
+                let progress = Answer::Awaited;
+                Self::Http { body, answer: Box::new(answer), progress, may_switch }
             }
         }
     }
@@ -327,10 +357,7 @@ impl crate::tunnel::Stream for VisitStream {
         let before = backlog.waiting_bytes();
         backlog.pass(&*self.visitor, self.follow(bytes));
         let after = backlog.waiting_bytes();
-        tunnel.count_held(
-            Held { waiting: before, head: 0 },
-            Held { waiting: after, head: 0 },
-        );
+        tunnel.count_held(Held { waiting: before, head: 0 }, Held { waiting: after, head: 0 });
         if after > 0 || backlog.is_closed || self.visitor.has_unsent() {
             self.for_visitor.notify();
         }

@@ -6,17 +6,16 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
+use log::info;
 use smol::future;
 
 use super::route::Wish;
 use super::shared::Relay;
-use super::stream::VisitStream;
+use super::stream::{Request, VisitStream};
 use crate::config::KiteQuota;
-use crate::http::body::Body;
-use crate::http::response::ResponseFollower;
 use crate::net::Connection;
-use crate::tunnel::{Tunnel, TunnelEnd};
-use crate::wire::{KiteId, Secret};
+use crate::tunnel::{Notify, Tunnel, TunnelEnd};
+use crate::wire::{KiteId, KiteRequest, Secret};
 
 /// Time that a visitor waits for a tunnel that is full, before it counts as
 /// away.
@@ -38,6 +37,8 @@ pub(super) struct AgentTunnel {
     pub(super) kites: RefCell<Vec<Admitted>>,
     /// Streams that visitors have on it now.
     pub(super) streams: Cell<usize>,
+    /// Rung when there is none.
+    pub(super) idle: Notify,
     /// The agent was told of this quota last, in kilobytes.
     pub(super) told_quota: Cell<Option<i64>>,
 }
@@ -46,12 +47,30 @@ pub(super) struct AgentTunnel {
 #[derive(Clone, Debug)]
 pub(super) struct Admitted {
     pub(super) kite: KiteId,
-    /// What the agent has proved to know; `None` where an authority said yes.
-    pub(super) secret: Option<Secret>,
+    pub(super) proof: Proof,
     pub(super) quota: KiteQuota,
 }
 
+/// Why a kite may fly.
+#[derive(Clone, Debug)]
+pub(super) enum Proof {
+    /// The agent knows this secret of one of our lines.
+    Secret(Secret),
+    /// An authority said yes to this request.
+    Authority(Box<KiteRequest>),
+}
+
 impl AgentTunnel {
+    /// Tells the agent how many kilobytes its visitors may still use today, if
+    /// that is news.
+    pub(super) fn tell_quota(&self, left: Option<i64>) {
+        if left.is_some() && self.told_quota.replace(left) != left {
+            let kilobytes = left.unwrap_or_default();
+            let payload = format!("NOOP: 1\r\nQuota: {kilobytes}\r\n\r\n!").into_bytes();
+            self.tunnel.with_session(|session| session.send_payload(payload));
+        }
+    }
+
     /// Opens a stream for a visitor, once the tunnel has room; `None` when the
     /// agent takes no more, or no longer.
     pub(super) async fn open(
@@ -60,7 +79,7 @@ impl AgentTunnel {
         kite: &KiteId,
         visitor: &Rc<Connection>,
         first: Vec<u8>,
-        exchange: Option<(Option<Body>, ResponseFollower)>,
+        request: Option<Request>,
     ) -> Option<Rc<VisitStream>> {
         let deadline = Instant::now() + ROOM_TIME;
         let timeout = async {
@@ -72,16 +91,16 @@ impl AgentTunnel {
         }
         let address = wish.from.peer.ip().to_string();
         let open = wish.open(kite, &address);
-        VisitStream::open(&self.tunnel, visitor, &open, first, exchange)
+        VisitStream::open(&self.tunnel, visitor, &open, first, request)
     }
 
     /// What a kite of this tunnel may use.
     pub(super) fn quota(&self, kite: &KiteId) -> KiteQuota {
         let kites = self.kites.borrow();
-        kites.iter().find(|admitted| admitted.kite == *kite).map_or_else(
-            KiteQuota::default,
-            |admitted| admitted.quota,
-        )
+        kites
+            .iter()
+            .find(|admitted| admitted.kite == *kite)
+            .map_or_else(KiteQuota::default, |admitted| admitted.quota)
     }
 }
 
@@ -111,6 +130,22 @@ impl Relay {
         self.flights.borrow_mut().remove_tunnel(id);
         if let Some(tunnel) = self.tunnels.borrow_mut().remove(&id) {
             tunnel.tunnel.drop_with(TunnelEnd::Dropped(why));
+        }
+    }
+
+    /// Takes down the kites that may fly no longer by our own lines.
+    pub(super) fn review_kites(&self) {
+        let tunnels: Vec<_> = self.tunnels.borrow().values().cloned().collect();
+        let active = self.active();
+        for agent in tunnels {
+            let kites = agent.kites.borrow().clone();
+            for Admitted { kite, proof, .. } in kites {
+                let Proof::Secret(secret) = proof else { continue };
+                if !active.grants.still_granted(&kite, &secret) {
+                    info!("agent {}: {kite} may fly no longer", agent.address);
+                    self.ground(&agent, &kite, "its kites may fly no longer");
+                }
+            }
         }
     }
 

@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
+use super::access_log::Entry;
+use super::acme;
 use super::answer;
 use super::caller::{Caller, From};
 use super::head::{NoHead, read_head};
 use super::page::{Absence, NotServed, Visit, wants_html};
-use super::quota::Permit;
+use super::permit::Permit;
 use super::request::{BadRequest, VisitorRequest};
 use super::route::{Found, Wish};
 use super::shared::Relay;
-use super::stream::{Outcome, VisitStream};
+use super::stream::{Outcome, Request, VisitStream};
 use super::tunnels::AgentTunnel;
-use super::{access_log, acme};
 use crate::http::body::Body;
 use crate::http::response::ResponseFollower;
 use crate::net::Connection;
@@ -31,24 +32,39 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 pub(super) async fn serve(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
     let visitor = Rc::new(caller.connection);
     let mut visit = HttpVisit { relay, visitor: &visitor, from: &caller.from, open: None };
-    let mut next = Ok(head);
-    while let Ok(head) = next {
-        if !visit.request(head).await {
-            next = Err(NoHead::Nothing);
-            break;
-        }
-        next = visit.next_head().await;
+    let mut head = head;
+    while visit.request(head).await {
+        head = match read_head(&visitor, IDLE_TIME).await {
+            Ok(head) => head,
+            Err(why) => {
+                if let Some(reason) = reason(&why) {
+                    visit.page(reason, "", None).await;
+                }
+                break;
+            }
+        };
     }
     visit.close_stream();
-    match next {
-        Err(NoHead::Nothing | NoHead::Gone) | Ok(_) => {}
-        Err(NoHead::Late) => {}
-        Err(NoHead::NoRequest) => {
-            visit.refuse(NotServed::BadRequest { problem: "it is no HTTP/1 request" }, None).await;
-        }
-        Err(NoHead::TooLong) => visit.refuse(NotServed::HeadTooLarge, None).await,
-    }
     answer::close(&visitor).await;
+}
+
+/// What to answer to bytes that are no request; `None` where nobody waits for
+/// an answer.
+pub(super) fn reason(why: &NoHead) -> Option<NotServed> {
+    match why {
+        NoHead::Nothing | NoHead::Gone | NoHead::Late => None,
+        NoHead::NoRequest => Some(NotServed::BadRequest { problem: "it is no HTTP/1 request" }),
+        NoHead::TooLong => Some(NotServed::HeadTooLarge),
+    }
+}
+
+/// The value of a header in a head that need not be well formed.
+pub(super) fn header<'h>(head: &'h [u8], name: &str) -> Option<&'h [u8]> {
+    head.split(|&byte| byte == b'\n').skip(1).find_map(|line| {
+        let colon = line.iter().position(|&byte| byte == b':')?;
+        let (found, value) = (&line[..colon], &line[colon + 1..]);
+        found.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
+    })
 }
 
 /// A visitor and the stream that the last request went on.
@@ -66,8 +82,6 @@ struct Open {
     stream: Rc<VisitStream>,
     /// Counts the stream against the kite's quota as long as it is open.
     permit: Permit,
-    /// Bytes that are accounted for.
-    counted: (u64, u64),
 }
 
 /// What of a request is needed once it is on its way.
@@ -78,17 +92,13 @@ struct Asked<'h> {
 }
 
 impl HttpVisit<'_> {
-    async fn next_head(&mut self) -> Result<Vec<u8>, NoHead> {
-        read_head(self.visitor, IDLE_TIME).await
-    }
-
     /// Serves one request; false when the connection is to be closed.
     async fn request(&mut self, head: Vec<u8>) -> bool {
         let tls_name = self.from.tls_name.as_deref();
         let request = match VisitorRequest::read(&head, tls_name) {
             Ok(request) => request,
             Err(bad) => {
-                self.refuse(not_served(bad), Some(&head)).await;
+                self.page(not_served(bad), "", Some(&head)).await;
                 return false;
             }
         };
@@ -96,7 +106,7 @@ impl HttpVisit<'_> {
         let named = asked.request.host.as_deref().or(self.from.named.as_deref());
         let Some(host) = named.map(str::to_owned) else {
             let problem = "it names no host";
-            self.refuse(NotServed::BadRequest { problem }, Some(&head)).await;
+            self.page(NotServed::BadRequest { problem }, "", Some(&head)).await;
             return false;
         };
         if let Some(answer) = acme::answer(self.relay, &asked.request) {
@@ -118,8 +128,11 @@ impl HttpVisit<'_> {
 
     /// Sends the request to its kite and waits for the answer.
     async fn exchange(&mut self, asked: Asked<'_>, wish: &Wish<'_>, found: Found) -> bool {
-        let answer = ResponseFollower::new(asked.request.method.as_bytes());
-        let body = Body::new(asked.request.framing);
+        let request = Request {
+            body: Body::new(asked.request.framing),
+            answer: ResponseFollower::new(asked.request.method.as_bytes()),
+            may_switch: asked.request.may_switch,
+        };
         let head = asked.request.forwarded_head(asked.head);
         let goes_on = self.open.as_ref().is_some_and(|open| {
             open.kite == found.kite
@@ -128,40 +141,44 @@ impl HttpVisit<'_> {
         });
         if goes_on {
             if let Some(open) = &self.open {
-                open.stream.begin(head.into_owned(), body, answer);
+                open.stream.begin(head.into_owned(), request);
             }
         } else {
             self.close_stream();
-            if let Err(absence) = self.open(wish, found, head, body, answer).await {
+            if let Err(absence) = self.open(wish, found, head, request).await {
                 self.absent(&asked, wish.host, absence).await;
                 return false;
             }
         }
         let Some(open) = &mut self.open else { return false };
-        let outcome = open.stream.run(&open.tunnel.tunnel).await;
-        let (status, bytes) = (open.stream.status(), open.count());
+        let Open { tunnel, stream, permit, .. } = open;
+        let outcome = permit.watch(stream.run(&tunnel.tunnel), || stream.bytes()).await;
+        let (_, may_go_on) = permit.count(stream.bytes());
+        let status = stream.status().unwrap_or(0);
+        let bytes = stream.new_bytes();
         match outcome {
-            Outcome::Next if !asked.request.closes => {
-                self.log(&asked, wish.host, status.unwrap_or(0), bytes);
-                true
+            Some(Outcome::Next) if !asked.request.closes && may_go_on => {
+                self.log(&asked, wish.host, status, bytes);
+                return true;
             }
-            Outcome::Unanswered => {
+            Some(Outcome::Unanswered) => {
                 self.close_stream();
                 self.absent(&asked, wish.host, Absence::Away).await;
-                false
             }
-            Outcome::Next | Outcome::Close => {
-                self.log(&asked, wish.host, status.unwrap_or(0), bytes);
-                false
-            }
-            Outcome::Cut(fate) => {
-                self.log(&asked, wish.host, status.unwrap_or(0), bytes);
-                debug!("visitor {}: {fate:?}", self.from.peer);
+            Some(Outcome::Next | Outcome::Close) => self.log(&asked, wish.host, status, bytes),
+            Some(Outcome::Cut(fate)) => {
+                debug!("visitor {} of {}: {fate:?}", self.from.peer, wish.host);
+                self.log(&asked, wish.host, status, bytes);
                 self.close_stream();
                 self.visitor.reset();
-                false
+            }
+            None => {
+                self.log(&asked, wish.host, status, bytes);
+                self.close_stream();
+                self.visitor.reset();
             }
         }
+        false
     }
 
     async fn open(
@@ -169,22 +186,21 @@ impl HttpVisit<'_> {
         wish: &Wish<'_>,
         found: Found,
         head: Cow<'_, [u8]>,
-        body: Option<Body>,
-        answer: ResponseFollower,
+        request: Request,
     ) -> Result<(), Absence> {
+        let permit = self.relay.permit(&found, self.from)?;
         let Found { tunnel, kite } = found;
-        let permit = self.relay.permit(&kite, self.from)?;
         let stream = tunnel
-            .open(wish, &kite, self.visitor, head.into_owned(), Some((body, answer)))
+            .open(wish, &kite, self.visitor, head.into_owned(), Some(request))
             .await
             .ok_or(Absence::Away)?;
-        self.open = Some(Open { tunnel, kite, stream, permit, counted: (0, 0) });
+        self.open = Some(Open { tunnel, kite, stream, permit });
         Ok(())
     }
 
     fn close_stream(&mut self) {
         if let Some(mut open) = self.open.take() {
-            open.count();
+            open.permit.count(open.stream.bytes());
             open.stream.close(&open.tunnel.tunnel);
         }
     }
@@ -195,14 +211,10 @@ impl HttpVisit<'_> {
         self.page(reason, host, Some(asked.head)).await;
     }
 
-    /// Answers a request that cannot be read.
-    async fn refuse(&self, reason: NotServed, head: Option<&[u8]>) {
-        self.page(reason, "", head).await;
-    }
-
+    /// Answers in place of a kite.
     async fn page(&self, reason: NotServed, host: &str, head: Option<&[u8]>) {
         let head = head.unwrap_or_default();
-        let accept = access_log::header(head, b"Accept");
+        let accept = header(head, "Accept");
         let visit = Visit { host, protocol: "http", relay: Some(self.from.local) };
         let pages = &self.relay.active().pages;
         let is_head = head.starts_with(b"HEAD ");
@@ -211,27 +223,19 @@ impl HttpVisit<'_> {
     }
 
     fn log(&self, asked: &Asked<'_>, host: &str, status: u16, (sent, received): (u64, u64)) {
-        self.relay.log_request(&access_log::Entry {
+        let agent =
+            header(asked.head, "User-Agent").and_then(|text| std::str::from_utf8(text).ok());
+        self.relay.access_log.note(&Entry {
             from: self.from,
             host,
-            request: &asked.request,
-            head: asked.head,
+            protocol: if asked.request.is_websocket { "websocket" } else { "http" },
+            request: Some(&asked.request),
+            agent,
             status,
             seconds: asked.began.elapsed().as_secs_f64(),
             sent,
             received,
         });
-    }
-}
-
-impl Open {
-    /// Counts what has gone both ways since the last time.
-    fn count(&mut self) -> (u64, u64) {
-        let (sent, received) = self.stream.bytes();
-        let (sent_before, received_before) = std::mem::replace(&mut self.counted, (sent, received));
-        let new = (sent - sent_before, received - received_before);
-        self.permit.used(new.0 + new.1);
-        new
     }
 }
 

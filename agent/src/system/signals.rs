@@ -1,9 +1,44 @@
-//! The signals that end the program.
+//! The signals that end the program, or let it read its configuration again.
 
 use std::io;
 
 use async_signal::{Signal, Signals};
 use smol::stream::StreamExt as _;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+/// The signals of the process, once they are watched.
+#[derive(Debug)]
+pub struct Orders(Signals);
+
+impl Orders {
+    /// Watches SIGTERM, SIGINT and SIGHUP.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn watch() -> io::Result<Self> {
+        Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map(Self)
+    }
+
+    /// Waits for the next one.
+    ///
+    /// # Errors
+    /// When they cannot be read any more.
+    pub async fn next(&mut self) -> io::Result<Order> {
+        match self.0.next().await {
+            Some(Ok(Signal::Hup)) => Ok(Order::Reload),
+            Some(signal) => signal.map(|_| Order::Stop),
+            None => Ok(Order::Stop),
+        }
+    }
+}
 
 /// Waits for SIGTERM or SIGINT.
 ///

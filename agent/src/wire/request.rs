@@ -42,6 +42,11 @@ pub struct KiteRequest {
 }
 
 impl TunnelRequest {
+    /// Whether a head is that of a tunnel's handshake.
+    pub fn is_tunnel(head: &[u8]) -> bool {
+        head.split_inclusive(|&byte| byte == b'\n').next().is_some_and(is_tunnel_request_line)
+    }
+
     /// Writes the head of the handshake in the reference's order.
     pub fn encode(&self) -> Vec<u8> {
         let mut head = String::from("CONNECT PageKite:1 HTTP/1.0\r\n");

@@ -1,0 +1,350 @@
+//! The relay as a program: starts, serves, reads its configuration again, and
+//! stops.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use async_io::{Async, Timer};
+use log::{info, warn};
+use smol::{LocalExecutor, Task, future};
+
+use super::access_log::AccessLog;
+use super::active::Active;
+use super::listener::{BindError, Purpose, accept, bind, purposes};
+use super::reception::receive;
+use super::shared::{Relay, inside};
+use super::stop::stop;
+use crate::config::{ConfigError, Host, RelaySettings};
+use crate::system::limits;
+use crate::system::signals::{Order, Orders};
+
+/// How often files are looked at: a line in the kites file holds two seconds
+/// later, and a look costs as much as a few packets.
+const WATCH_TIME: Duration = Duration::from_secs(2);
+/// Connections above `max_visitors` that may be there until it is known what
+/// they are, so that agents come back while visitors crowd the door; a part of
+/// that number, and at least so many.
+const UNKNOWN_PART: usize = 8;
+const MIN_UNKNOWN: usize = 64;
+/// What a connection gets that is one too many from its address. It is written
+/// once, and nobody waits for it.
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 30\r\n\
+    Content-Type: text/plain\r\nContent-Length: 40\r\nConnection: close\r\n\r\n\
+    Too many connections from this address.\n";
+
+/// Reads the configuration again.
+pub type Load = Box<dyn Fn() -> Result<RelaySettings, ConfigError>>;
+
+/// Runs a relay until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Something in `settings`, in the files that it names, or on this machine is in
+/// the way.
+pub fn run(settings: RelaySettings, load: Load) -> Result<(), StartError> {
+    let service = Service::prepare(settings, load)?;
+    async_io::block_on(service.executor.run(service.serve()))
+}
+
+/// A relay and its listening ports.
+struct Service {
+    executor: &'static LocalExecutor<'static>,
+    relay: Rc<Relay>,
+    ports: RefCell<Vec<Port>>,
+    load: Load,
+}
+
+/// A port that is listened on.
+struct Port {
+    purpose: Purpose,
+    _task: Task<()>,
+}
+
+impl Service {
+    /// Everything that needs the rights of the user who starts the relay.
+    fn prepare(settings: RelaySettings, load: Load) -> Result<Self, StartError> {
+        let executor: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
+        let settings = within_limits(settings, limits::raise_open_files());
+        let wanted = purposes(&settings);
+        let listeners: Vec<TcpListener> = wanted
+            .iter()
+            .map(|purpose| bind(purpose.address))
+            .collect::<Result<_, _>>()
+            .map_err(StartError::Bind)?;
+        let active =
+            Active::new(settings, &Host).map_err(|error| StartError::Files(error.to_string()))?;
+        drop_privileges(&active.settings)?;
+        let settings = locked_in(active.settings.clone());
+        let log = AccessLog::open(settings.access_log.clone()).map_err(StartError::AccessLog)?;
+        let relay = Relay::new(executor, active.with(settings), log);
+        let service = Self { executor, relay, ports: RefCell::default(), load };
+        for (purpose, listener) in wanted.into_iter().zip(listeners) {
+            service.listen(purpose, listener).map_err(StartError::Reactor)?;
+        }
+        Ok(service)
+    }
+
+    async fn serve(&self) -> Result<(), StartError> {
+        let mut orders = Orders::watch().map_err(StartError::Reactor)?;
+        self.tell_start();
+        let serve = async {
+            while orders.next().await.map_err(StartError::Reactor)? == Order::Reload {
+                self.reload();
+            }
+            let again = async { while matches!(orders.next().await, Ok(Order::Reload)) {} };
+            future::or(stop(&self.relay), again).await;
+            info!("stopped by a signal");
+            Ok(())
+        };
+        future::or(serve, self.watch_files()).await
+    }
+
+    fn tell_start(&self) {
+        let active = self.relay.active();
+        let ports: Vec<String> =
+            self.ports.borrow().iter().map(|port| port.purpose.address.to_string()).collect();
+        let tls = if active.certificates.borrow().is_empty() { ", without TLS" } else { "" };
+        info!(
+            "{} relay listens on {}; {} grants{tls}",
+            crate::wire::VERSION,
+            ports.join(", "),
+            active.grants.len()
+        );
+    }
+
+    fn listen(&self, purpose: Purpose, listener: TcpListener) -> io::Result<()> {
+        let listener = Async::new(listener)?;
+        let relay = Rc::clone(&self.relay);
+        let Purpose { public_port, kite, .. } = purpose.clone();
+        let task = self.executor.spawn(async move {
+            accept(&listener, |socket, peer| {
+                let Some(guest) = Guest::let_in(&relay, peer) else {
+                    // It fails when the other end is gone already.
+                    let _ = io::Write::write(&mut socket.get_ref(), TOO_MANY);
+                    return;
+                };
+                let relay = Rc::clone(&relay);
+                let kite = kite.clone();
+                let executor = relay.executor;
+                let serve = async move {
+                    let _guest = guest;
+                    receive(relay, socket, peer, public_port, kite).await;
+                };
+                executor.spawn(serve).detach();
+            })
+            .await;
+        });
+        self.ports.borrow_mut().push(Port { purpose, _task: task });
+        Ok(())
+    }
+
+    /// SIGHUP: the whole configuration, ports included. What cannot be used
+    /// changes nothing.
+    fn reload(&self) {
+        self.relay.access_log.reopen();
+        let settings = if self.relay.active().settings.chroot.is_some() {
+            // The files of the configuration lie outside by now.
+            Ok(self.relay.active().settings.clone())
+        } else {
+            (self.load)()
+        };
+        match settings {
+            Ok(settings) => self.adopt(within_limits(settings, limits::raise_open_files())),
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    warn!("{line}");
+                }
+                warn!("the configuration stays as it was");
+            }
+        }
+    }
+
+    fn adopt(&self, settings: RelaySettings) {
+        let wanted = purposes(&settings);
+        match Active::new(settings, &Host) {
+            Ok(active) => {
+                self.move_to(wanted);
+                self.relay.activate(active);
+                info!("the configuration was read again");
+            }
+            Err(error) => warn!("{error}; the configuration stays as it was"),
+        }
+    }
+
+    /// Listens on what is new and no longer on what is gone; connections live
+    /// on.
+    fn move_to(&self, wanted: Vec<Purpose>) {
+        self.ports.borrow_mut().retain(|port| wanted.contains(&port.purpose));
+        for purpose in wanted {
+            if self.ports.borrow().iter().any(|port| port.purpose == purpose) {
+                continue;
+            }
+            let listening =
+                bind(purpose.address).map_err(|error| error.to_string()).and_then(|listener| {
+                    self.listen(purpose, listener).map_err(|error| error.to_string())
+                });
+            if let Err(error) = listening {
+                warn!("{error}");
+            }
+        }
+    }
+
+    /// Reads files again whose time or length has changed.
+    async fn watch_files(&self) -> Result<(), StartError> {
+        let mut seen = self.look_at_files();
+        loop {
+            Timer::after(WATCH_TIME).await;
+            self.relay.active().certificates.borrow_mut().refresh();
+            let now = self.look_at_files();
+            if now != seen {
+                seen = now;
+                let settings = self.relay.active().settings.clone();
+                match Active::new(settings, &Host) {
+                    Ok(active) => {
+                        info!("{} grants were read", active.grants.len());
+                        self.relay.activate(active);
+                    }
+                    Err(error) => warn!("{error}; everything stays as it was"),
+                }
+            }
+        }
+    }
+
+    fn look_at_files(&self) -> Vec<(PathBuf, Option<(SystemTime, u64)>)> {
+        let look = |path: &Path| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        };
+        let files = self.relay.active().files();
+        files.into_iter().map(|path| (path.clone(), look(&path))).collect()
+    }
+}
+
+/// A connection that is counted as long as it is here.
+struct Guest {
+    relay: Rc<Relay>,
+    peer: SocketAddr,
+}
+
+impl Guest {
+    /// `None` when there are too many, from everywhere or from this address.
+    fn let_in(relay: &Rc<Relay>, peer: SocketAddr) -> Option<Self> {
+        let limits = relay.active().settings.limits;
+        let most = limits.max_visitors + (limits.max_visitors / UNKNOWN_PART).max(MIN_UNKNOWN);
+        let callers = relay.callers.get();
+        if callers >= most {
+            return None;
+        }
+        let now = std::time::Instant::now();
+        relay.rates.borrow_mut().connect(peer.ip(), now).ok()?;
+        relay.callers.set(callers + 1);
+        Some(Self { relay: Rc::clone(relay), peer })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.relay.callers.set(self.relay.callers.get() - 1);
+        self.relay.rates.borrow_mut().disconnect(self.peer.ip());
+    }
+}
+
+/// Takes back what the limit on open files leaves no room for. A visitor and a
+/// tunnel have one each.
+fn within_limits(mut settings: RelaySettings, files: usize) -> RelaySettings {
+    let limits = &mut settings.limits;
+    let unknown = (limits.max_visitors / UNKNOWN_PART).max(MIN_UNKNOWN);
+    let wanted = limits.max_visitors + unknown + limits.max_tunnels;
+    if wanted > files {
+        let part = |limit: usize| (limit * files / wanted).max(1);
+        (limits.max_visitors, limits.max_tunnels) =
+            (part(limits.max_visitors), part(limits.max_tunnels));
+        warn!(
+            "the limit on open files is {files}: there is room for {} visitors and {} tunnels \
+             (raise it: ulimit -n, or LimitNOFILE= of systemd)",
+            limits.max_visitors, limits.max_tunnels
+        );
+    }
+    settings
+}
+
+/// Becomes the user of `runas` and goes into the folder of `chroot`.
+fn drop_privileges(settings: &RelaySettings) -> Result<(), StartError> {
+    let RelaySettings { run_as, chroot, .. } = settings;
+    if run_as.is_none() && chroot.is_none() {
+        return Ok(());
+    }
+    let mut drop = privdrop::PrivDrop::default();
+    if let Some(folder) = chroot {
+        drop = drop.chroot(folder);
+    }
+    if let Some(user) = run_as {
+        let (user, group) = match user.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (user.as_str(), None),
+        };
+        drop = drop.user(user);
+        if let Some(group) = group {
+            drop = drop.group(group);
+        }
+    }
+    drop.apply().map_err(|error| StartError::Privileges(error.to_string()))
+}
+
+/// The paths as they are inside of `chroot`.
+fn locked_in(mut settings: RelaySettings) -> RelaySettings {
+    let Some(root) = settings.chroot.clone() else { return settings };
+    let mut outside = Vec::new();
+    let mut map = |path: &mut PathBuf| match inside(Some(&root), path) {
+        Some(inner) => *path = inner,
+        None => outside.push(path.display().to_string()),
+    };
+    let certificates = settings.certificates.iter_mut().map(|certificate| &mut certificate.path);
+    certificates.for_each(&mut map);
+    [&mut settings.kites_file, &mut settings.error_page, &mut settings.motd]
+        .into_iter()
+        .chain([&mut settings.acme_webroot])
+        .flatten()
+        .for_each(&mut map);
+    settings.access_log.iter_mut().filter_map(|log| log.path.as_mut()).for_each(&mut map);
+    if !outside.is_empty() {
+        warn!("outside of {}, so not read again: {}", root.display(), outside.join(", "));
+    }
+    settings
+}
+
+/// Why a relay does not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A port cannot be listened on.
+    Bind(BindError),
+    /// A file of the configuration cannot be used; in words.
+    Files(String),
+    /// The access log cannot be written.
+    AccessLog(io::Error),
+    /// The user or the folder cannot be changed to; in words.
+    Privileges(String),
+    /// The kernel refuses what every program needs.
+    Reactor(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(error) => error.fmt(formatter),
+            Self::Files(text) => formatter.write_str(text),
+            Self::AccessLog(error) => write!(formatter, "access_log cannot be written: {error}"),
+            Self::Privileges(text) => {
+                write!(formatter, "runas and chroot need root and a user that exists: {text}")
+            }
+            Self::Reactor(error) => write!(formatter, "the kernel refuses: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
