@@ -10,7 +10,7 @@ use log::info;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::admission::{self, Handshake, Outcome, Reason, handshake, judge};
-use super::authority::Ruling;
+use super::authority::{RECHECK_INTERVAL, Ruling};
 use super::challenge::Place;
 use super::flights::Added;
 use super::quota::{is_nothing, quota_of};
@@ -20,10 +20,6 @@ use super::takeover::takeover;
 use super::tunnels::{Admitted, AgentTunnel, Proof, TunnelId};
 use crate::config::KiteQuota;
 use crate::wire::{KiteId, KiteRequest, KiteResult, Quota, Verdict};
-
-/// How often authorities are asked again, and agents told of their quota
-/// (`protocol.md` 14).
-const REVIEW_TIME: Duration = Duration::from_secs(900);
 
 /// Judges the requests of one agent as long as it is connected.
 pub(super) struct Registrar {
@@ -66,7 +62,7 @@ impl Registrar {
         let mut random = [0; RANDOM_BYTES];
         fill_random(&mut random);
         let session = relay.sessions.borrow_mut().add(id, unix_seconds(), random);
-        let next_review = Instant::now() + REVIEW_TIME;
+        let next_review = Instant::now() + RECHECK_INTERVAL;
         Self { relay: Rc::clone(relay), id, session, address, replace, next_review }
     }
 
@@ -245,7 +241,7 @@ impl Registrar {
                 let most = kite_quota(&quota);
                 let general = relay.active().settings.limits.quota;
                 least(&mut judged.quota, &quota);
-                (Proof::Authority(Box::new(kite.clone())), quota_of(&most, &general))
+                (Proof::Authority(Box::new(kite.clone()), unix_seconds()), quota_of(&most, &general))
             }
             (_, Some(Ruled::Refused(word))) => {
                 relay.tell_refusal(self.address, &kite.id, &word);
@@ -282,8 +278,11 @@ impl Registrar {
         }
     }
 
-    /// Says which kites fly.
+    /// Says which kites fly, if any do.
     pub(super) fn tell(&self, agent: &AgentTunnel) {
+        if agent.kites.borrow().is_empty() {
+            return;
+        }
         let kites: Vec<String> =
             agent.kites.borrow().iter().map(|admitted| admitted.kite.to_string()).collect();
         info!("agent {} ({}) flies {}", agent.address, agent.version, kites.join(", "));
@@ -291,13 +290,13 @@ impl Registrar {
 
     /// Asks authorities again, and tells the agent what is left of its quota.
     pub(super) async fn review(&mut self, agent: &AgentTunnel) {
-        self.next_review = Instant::now() + REVIEW_TIME;
+        self.next_review = Instant::now() + RECHECK_INTERVAL;
         let relay = Rc::clone(&self.relay);
         let kites = agent.kites.borrow().clone();
         let mut left = None;
         for Admitted { kite, proof, quota } in kites {
-            if let Proof::Authority(request) = proof {
-                let ruling = relay.active().asker.ask(&request, unix_seconds()).await;
+            if let Proof::Authority(request, asked_at) = proof {
+                let ruling = relay.active().asker.ask(&request, asked_at).await;
                 if let Ruling::Refused(word) = ruling {
                     info!("agent {}: {kite} may fly no longer: {word}", self.address);
                     relay.ground(agent, &kite, "its kites may fly no longer");
@@ -338,7 +337,11 @@ fn kite_quota(quota: &Quota) -> KiteQuota {
     KiteQuota {
         bytes_per_day: bytes.map(|kilobytes| kilobytes.saturating_mul(1024)),
         connections_per_day: None,
-        streams: quota.connections.and_then(|connections| u64::try_from(connections).ok()),
+        streams: quota
+            .connections
+            .and_then(|connections| u64::try_from(connections).ok())
+            // Some services write 0 for what they do not limit.
+            .filter(|connections| *connections > 0),
     }
 }
 

@@ -56,8 +56,8 @@ pub(super) struct Admitted {
 pub(super) enum Proof {
     /// The agent knows this secret of one of our lines.
     Secret(Secret),
-    /// An authority said yes to this request.
-    Authority(Box<KiteRequest>),
+    /// An authority said yes to this request, which came at this Unix time.
+    Authority(Box<KiteRequest>, u64),
 }
 
 impl AgentTunnel {
