@@ -302,7 +302,8 @@ impl Resolver<'_> {
     fn rules_let_in_somebody(&mut self) {
         let lists = [("client_acl", &self.visitor_rules), ("tunnel_acl", &self.tunnel_rules)];
         for ((option, rules), place) in lists.into_iter().zip(&self.last_rules) {
-            if let Some(place) = place.as_ref().filter(|_| !rules.iter().any(|rule| rule.allow)) {
+            let nobody = !rules.is_empty() && rules.iter().all(|rule| !rule.allow);
+            if let Some(place) = place.as_ref().filter(|_| nobody) {
                 let text = format!(
                     "lets in nobody, since whom no line fits stays out; write {option} = allow:any \
                      as the last one"
