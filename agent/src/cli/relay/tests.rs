@@ -70,6 +70,7 @@ fn a_bad_configuration_exits_78_and_says_what_to_do() {
     assert_eq!(ran.outcome, Outcome::Exit(EXIT_CONFIG));
     let text = "/etc/kitelet-relay.d: kites: no kite may fly; run kitelet relay add NAME";
     assert!(ran.errors.starts_with(text), "{}", ran.errors);
+    assert!(ran.errors.contains("kites = FILE in /etc/kitelet-relay.d/10_relay.rc"));
     for line in ["relay --ports=x", "relay --ports=x --check"] {
         let ran = run(line, &machine());
         assert_eq!(ran.outcome, Outcome::Exit(EXIT_CONFIG));

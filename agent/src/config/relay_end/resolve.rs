@@ -209,7 +209,9 @@ impl Resolver<'_> {
         self.rules_let_in_somebody();
         self.programs_can_be_reached();
         let report = self.report;
-        let is_folder = self.environment.is_folder(&write_to).unwrap_or(false);
+        // The default folder, when it is not there yet.
+        let to_make = sources.iter().any(|source| matches!(source, Source::WriteTo(_)));
+        let is_folder = self.environment.is_folder(&write_to).unwrap_or(to_make);
         let file =
             if is_folder { write_to.join(Role::Relay.first_file()) } else { write_to.clone() };
         let place = Place::path(&write_to);
