@@ -1,6 +1,7 @@
 //! Example configurations and what is said of them. Beside each `NAME.rc` in
 //! `config/valid` stands what `kitelet check` prints for it, beside each in
-//! `config/invalid` the messages, as `NAME.expected`. After a wanted change,
+//! `config/invalid` the messages, as `NAME.expected`; in `config/relay` those of
+//! `kitelet relay --check`. After a wanted change,
 //! `KITELET_WRITE_EXPECTED=1 cargo test --test config` writes them anew.
 
 use std::ffi::OsString;
@@ -8,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kitelet::cli::describe;
-use kitelet::config::{Environment, FileBytes, Host, Source, load};
+use kitelet::config::{ConfigError, Environment, FileBytes, Host, Source, load};
 
 /// The real files, with permissions that do not depend on the checkout: only
 /// files with `readable` in their name are for everybody to read.
@@ -48,6 +49,15 @@ fn examples(folder: &str) -> Vec<PathBuf> {
     paths
 }
 
+/// Everything that is said of an invalid example.
+fn told(error: &ConfigError) -> String {
+    let warnings = error.warnings.to_string().replace('\n', "\nwarning: ");
+    match error.warnings.is_empty() {
+        true => error.to_string(),
+        false => format!("{error}\nwarning: {warnings}"),
+    }
+}
+
 fn compare(path: &Path, text: &str) {
     let expected = path.with_extension("expected");
     let text = format!("{text}\n");
@@ -79,11 +89,40 @@ fn invalid_examples_say_how_to_mend_them() {
         match load(&[Source::Path(path.clone())], &Examples) {
             Ok(_) => panic!("{} is taken for valid", path.display()),
             Err(error) => {
-                let warnings = error.warnings.to_string().replace('\n', "\nwarning: ");
-                let text = match error.warnings.is_empty() {
-                    true => error.to_string(),
-                    false => format!("{error}\nwarning: {warnings}"),
-                };
+                let text = told(&error);
+                assert!(!text.contains("s3cret"), "{text}");
+                compare(&path, &text);
+            }
+        }
+    }
+}
+
+#[cfg(feature = "relay")]
+#[test]
+fn valid_examples_of_relays_mean_what_is_written_beside_them() {
+    use kitelet::{cli::describe_relay, config::load_relay};
+    for path in examples("tests/config/relay/valid") {
+        match load_relay(&[Source::Path(path.clone())], &Examples) {
+            Ok(loaded) => {
+                let text = describe_relay(&loaded, &Examples).expect("kites");
+                assert!(!text.contains("s3cret"), "{text}");
+                assert!(!format!("{loaded:?}").contains("s3cret"), "{text}");
+                compare(&path, &text);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[cfg(feature = "relay")]
+#[test]
+fn invalid_examples_of_relays_say_how_to_mend_them() {
+    use kitelet::config::load_relay;
+    for path in examples("tests/config/relay/invalid") {
+        match load_relay(&[Source::Path(path.clone())], &Examples) {
+            Ok(_) => panic!("{} is taken for valid", path.display()),
+            Err(error) => {
+                let text = told(&error);
                 assert!(!text.contains("s3cret"), "{text}");
                 compare(&path, &text);
             }

@@ -8,10 +8,12 @@ use argh::FromArgs;
 
 use crate::config::nearest;
 
-const HELP: &str = "\
+const USAGE: &str = "\
 Usage: kitelet [OPTIONS] PORT NAME [+FLAGS] [AND PORT NAME ...]
        kitelet run [-c FILE]
-       kitelet check [-c FILE]
+       kitelet check [-c FILE]";
+
+const EXAMPLES: &str = "
 
 Puts services of this machine on the Internet through a PageKite relay.
 
@@ -19,7 +21,9 @@ Puts services of this machine on the Internet through a PageKite relay.
   kitelet 22 ssh://box.example.com   publish SSH
   kitelet nas:5000 box.example.com   publish a port of another machine
   kitelet run                        fly the kites of /etc/kitelet.d
-  kitelet check                      show what the configuration means
+  kitelet check                      show what the configuration means";
+
+const OPTIONS: &str = "
 
 Options of the short form:
   -c FILE                 file or folder with relay and secret
@@ -53,6 +57,11 @@ const SECRET_OPTIONS: [&str; 10] = [
     "be-config",
     "password",
 ];
+/// What the first word may be.
+#[cfg(feature = "relay")]
+const COMMANDS: &[&str] = &["run", "check", "relay", "help", "version"];
+#[cfg(not(feature = "relay"))]
+const COMMANDS: &[&str] = &["run", "check", "help", "version"];
 /// Options that stand alone.
 const SWITCHES: [&str; 3] = ["nossl", "defaults", "help"];
 
@@ -117,6 +126,15 @@ pub(super) struct ShortArguments {
     pub(super) words: Vec<String>,
 }
 
+/// The help of the program.
+fn help() -> String {
+    #[cfg(feature = "relay")]
+    let (usage, example) = super::relay::HELP_LINES;
+    #[cfg(not(feature = "relay"))]
+    let (usage, example) = ("", "");
+    format!("{USAGE}{usage}{EXAMPLES}{example}{OPTIONS}")
+}
+
 /// Whether the version is asked for, whatever else is.
 pub(super) fn asks_for_version(arguments: &[String]) -> bool {
     arguments.first().is_some_and(|word| word == "version")
@@ -141,13 +159,13 @@ pub(super) fn read(arguments: &[String]) -> Result<Command, String> {
         Some((&"check", rest)) => {
             options::<CheckArguments>("check", rest, |check| Command::Check(check.config))
         }
-        Some((&"help", _)) => Ok(Command::Help(HELP.into())),
+        Some((&"help", _)) => Ok(Command::Help(help())),
         Some(_) if words.iter().any(|word| matches!(*word, "--help" | "-h")) => {
-            Ok(Command::Help(HELP.into()))
+            Ok(Command::Help(help()))
         }
         Some((&first, _)) => {
             // A mistyped command is no kite, which has a dot in its name.
-            if let Some(near) = nearest(first, ["run", "check", "help", "version"]) {
+            if let Some(near) = nearest(first, COMMANDS.iter().copied()) {
                 return Err(format!("no such command; did you mean kitelet {near}?"));
             }
             let words = greedy(&words);
@@ -195,7 +213,10 @@ fn greedy<'a>(words: &[&'a str]) -> Vec<&'a str> {
 
 /// Splits `--option=value`, writes option names with dashes, and refuses
 /// secrets before anything can repeat them.
-fn split(arguments: &[String]) -> Result<Vec<String>, String> {
+///
+/// # Errors
+/// What is wrong with the command line, in words.
+pub(super) fn split(arguments: &[String]) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {

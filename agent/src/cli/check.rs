@@ -163,7 +163,7 @@ fn firewall(text: &mut String, kites: &[KiteSettings]) {
     }
 }
 
-fn listed(names: &[String]) -> String {
+pub(super) fn listed(names: &[String]) -> String {
     let shown = names.len().min(MAX_LISTED);
     let mut text = names[..shown].join(", ");
     if names.len() > shown {

@@ -4,6 +4,8 @@
 
 mod args;
 mod check;
+#[cfg(feature = "relay")]
+mod relay;
 mod run;
 mod short;
 
@@ -12,13 +14,20 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub use check::describe;
+#[cfg(feature = "relay")]
+pub use relay::{DEFAULT_RELAY_CONFIG, describe_relay};
 
 use crate::config::{ConfigError, Environment, Host, Problems, Settings, printable};
+#[cfg(feature = "relay")]
+use crate::config::{RelaySettings, RelaySources};
 
 /// Stopped by a signal, or done.
 pub const EXIT_STOPPED: u8 = 0;
 /// The command line is not understood (EX_USAGE of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
+/// A file cannot be written (EX_CANTCREAT of sysexits.h).
+#[cfg(feature = "relay")]
+pub const EXIT_CANNOT_WRITE: u8 = 73;
 /// The configuration is not usable (EX_CONFIG of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
 /// Where `run` and `check` look without `-c`.
@@ -31,6 +40,9 @@ pub enum Outcome {
     Exit(u8),
     /// It flies kites.
     Start(Box<Settings>),
+    /// It is a relay, and may load its configuration again.
+    #[cfg(feature = "relay")]
+    Relay(Box<RelaySettings>, RelaySources),
 }
 
 /// The program.
@@ -40,11 +52,13 @@ pub fn main() -> ExitCode {
     match command(arguments, &Host, &mut output, &mut errors) {
         Outcome::Exit(code) => ExitCode::from(code),
         Outcome::Start(settings) => run::start(*settings),
+        #[cfg(feature = "relay")]
+        Outcome::Relay(settings, sources) => relay::start(*settings, sources),
     }
 }
 
 /// Reads the command line (without the program's name) and does what it says,
-/// short of flying kites.
+/// short of flying kites and of running a relay.
 pub fn command(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &dyn Environment,
@@ -59,6 +73,15 @@ pub fn command(
     if args::asks_for_version(&arguments) {
         say(output, concat!("kitelet ", env!("CARGO_PKG_VERSION")));
         return Outcome::Exit(EXIT_STOPPED);
+    }
+    if arguments.first().is_some_and(|first| first == "relay") {
+        #[cfg(feature = "relay")]
+        return relay::command(&arguments[1..], environment, output, errors);
+        #[cfg(not(feature = "relay"))]
+        return usage(
+            errors,
+            "this is the small kitelet for routers; install the one with the relay",
+        );
     }
     match args::read(&arguments) {
         Ok(args::Command::Run(config)) => run::command(&config, environment, errors),

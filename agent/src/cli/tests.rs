@@ -33,7 +33,7 @@ fn start(line: &str, environment: &Fake) -> Settings {
     let ran = run(line, environment);
     match ran.outcome {
         Outcome::Start(settings) => *settings,
-        Outcome::Exit(code) => panic!("{line}: {code} {}", ran.errors),
+        other => panic!("{line}: {other:?} {}", ran.errors),
     }
 }
 

@@ -47,8 +47,8 @@ pub(super) fn grant_text(text: &str) -> Result<GrantText<'_>, String> {
         && secret.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
     if !sound {
         return Err(format!(
-            "the secret has other than 1 to {MAX_GRANT_SECRET_BYTES} letters, digits and signs of \
-             ASCII, or a blank or a colon, which agents do not agree on; kitelet relay add makes a \
+            "the secret has to be 1 to {MAX_GRANT_SECRET_BYTES} letters, digits and signs of ASCII, \
+             no blank and no colon, since agents do not agree on others; kitelet relay add makes a \
              good one"
         ));
     }
@@ -205,8 +205,8 @@ mod tests {
             ("a.b:s3cretword", "is written PROTOCOLS:NAME:SECRET"),
             ("http:a.b:", "the secret is missing"),
             ("http:a_b!:s3cretword", "the name is a DNS name"),
-            ("http:a.b:s3cret:word", "a blank or a colon"),
-            ("http:a.b:s3cret w", "a blank or a colon"),
+            ("http:a.b:s3cret:word", "no blank and no colon"),
+            ("http:a.b:s3cret w", "no blank and no colon"),
             ("http:a.b:s3crét", "of ASCII"),
             ("s3cretword:http:a.b.c.d", "one of the protocols is unknown"),
             ("htpp:a.b:s3cretword", "did you mean http"),

@@ -209,7 +209,9 @@ impl Resolver<'_> {
         self.rules_let_in_somebody();
         self.programs_can_be_reached();
         let report = self.report;
-        let is_folder = self.environment.is_folder(&write_to).unwrap_or(false);
+        // The default folder, when it is not there yet.
+        let to_make = sources.iter().any(|source| matches!(source, Source::WriteTo(_)));
+        let is_folder = self.environment.is_folder(&write_to).unwrap_or(to_make);
         let file =
             if is_folder { write_to.join(Role::Relay.first_file()) } else { write_to.clone() };
         let place = Place::path(&write_to);
@@ -302,7 +304,8 @@ impl Resolver<'_> {
     fn rules_let_in_somebody(&mut self) {
         let lists = [("client_acl", &self.visitor_rules), ("tunnel_acl", &self.tunnel_rules)];
         for ((option, rules), place) in lists.into_iter().zip(&self.last_rules) {
-            if let Some(place) = place.as_ref().filter(|_| !rules.iter().any(|rule| rule.allow)) {
+            let nobody = !rules.is_empty() && rules.iter().all(|rule| !rule.allow);
+            if let Some(place) = place.as_ref().filter(|_| nobody) {
                 let text = format!(
                     "lets in nobody, since whom no line fits stays out; write {option} = allow:any \
                      as the last one"
