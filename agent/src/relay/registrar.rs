@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::info;
 use ring::rand::{SecureRandom as _, SystemRandom};

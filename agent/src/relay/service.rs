@@ -19,7 +19,7 @@ use super::listener::{BindError, Purpose, accept, bind, purposes};
 use super::reception::receive;
 use super::shared::{Relay, inside};
 use super::stop::stop;
-use crate::config::{ConfigError, Host, RelaySettings};
+use crate::config::{Host, RelaySettings, RelaySources};
 use crate::system::limits;
 use crate::system::signals::{Order, Orders};
 
@@ -37,16 +37,14 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 30\r\n\
     Content-Type: text/plain\r\nContent-Length: 40\r\nConnection: close\r\n\r\n\
     Too many connections from this address.\n";
 
-/// Reads the configuration again.
-pub type Load = Box<dyn Fn() -> Result<RelaySettings, ConfigError>>;
-
-/// Runs a relay until SIGTERM or SIGINT.
+/// Runs a relay until SIGTERM or SIGINT. At SIGHUP the `sources` are read
+/// again.
 ///
 /// # Errors
 /// Something in `settings`, in the files that it names, or on this machine is in
 /// the way.
-pub fn run(settings: RelaySettings, load: Load) -> Result<(), StartError> {
-    let service = Service::prepare(settings, load)?;
+pub fn run(settings: RelaySettings, sources: RelaySources) -> Result<(), StartError> {
+    let service = Service::prepare(settings, sources)?;
     async_io::block_on(service.executor.run(service.serve()))
 }
 
@@ -55,7 +53,7 @@ struct Service {
     executor: &'static LocalExecutor<'static>,
     relay: Rc<Relay>,
     ports: RefCell<Vec<Port>>,
-    load: Load,
+    sources: RelaySources,
 }
 
 /// A port that is listened on.
@@ -66,7 +64,7 @@ struct Port {
 
 impl Service {
     /// Everything that needs the rights of the user who starts the relay.
-    fn prepare(settings: RelaySettings, load: Load) -> Result<Self, StartError> {
+    fn prepare(settings: RelaySettings, sources: RelaySources) -> Result<Self, StartError> {
         let executor: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
         let settings = within_limits(settings, limits::raise_open_files());
         let wanted = purposes(&settings);
@@ -81,7 +79,7 @@ impl Service {
         let settings = locked_in(active.settings.clone());
         let log = AccessLog::open(settings.access_log.clone()).map_err(StartError::AccessLog)?;
         let relay = Relay::new(executor, active.with(settings), log);
-        let service = Self { executor, relay, ports: RefCell::default(), load };
+        let service = Self { executor, relay, ports: RefCell::default(), sources };
         for (purpose, listener) in wanted.into_iter().zip(listeners) {
             service.listen(purpose, listener).map_err(StartError::Reactor)?;
         }
@@ -150,7 +148,12 @@ impl Service {
             // The files of the configuration lie outside by now.
             Ok(self.relay.active().settings.clone())
         } else {
-            (self.load)()
+            self.sources.load(&Host).map(|loaded| {
+                for line in loaded.warnings.to_string().lines() {
+                    warn!("{line}");
+                }
+                loaded.settings
+            })
         };
         match settings {
             Ok(settings) => self.adopt(within_limits(settings, limits::raise_open_files())),
