@@ -2,7 +2,7 @@
 //! from behind NAT, a firewall or a mobile uplink, over the PageKite protocol.
 //!
 //! The rooms of the house; arrows point one way:
-//! `cli -> agent -> {wire, net, system, config}`, and [`wire`] imports nothing
+//! `cli -> {agent, connect} -> {wire, net, system, config}`, and [`wire`] imports nothing
 //! of ours.
 
 #![forbid(unsafe_code)]
@@ -10,6 +10,8 @@
 pub mod agent;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "connect")]
+pub mod connect;
 pub mod http;
 pub mod net;
 #[cfg(feature = "relay")]

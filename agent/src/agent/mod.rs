@@ -10,7 +10,6 @@ pub mod backoff;
 pub mod heartbeat;
 pub mod http;
 mod notify;
-mod opening;
 pub mod proxy_protocol;
 mod registration_log;
 mod routing;

@@ -14,12 +14,11 @@ use smol::{LocalExecutor, future};
 
 use super::backoff::{Backoff, Failure};
 use super::heartbeat::Heartbeat;
-use super::opening::OpeningChoice;
 use super::registration_log::RegistrationLog;
 use super::tunnel::{News, Tunnel, TunnelEnd};
 use super::visitors::Visitors;
 use crate::config::{RelayAddress, Security, Settings};
-use crate::net::{Connection, Connector, OpenError};
+use crate::net::{Connection, Connector, OpenError, OpeningChoice};
 use crate::wire::{
     Answer, HeadReader, KiteState, MAX_ANSWER_BYTES, Registration, Role, Session, SessionSettings,
     Step, WireError,

@@ -6,12 +6,15 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
+#[cfg(feature = "connect")]
+use super::connect::{ConnectArguments, SshConfigArguments};
 use crate::config::nearest;
 
 const HELP: &str = "\
 Usage: kitelet [OPTIONS] PORT NAME [+FLAGS] [AND PORT NAME ...]
        kitelet run [-c FILE]
        kitelet check [-c FILE]
+       kitelet connect [OPTIONS] NAME[:PORT]
 
 Puts services of this machine on the Internet through a PageKite relay.
 
@@ -20,6 +23,8 @@ Puts services of this machine on the Internet through a PageKite relay.
   kitelet nas:5000 box.example.com   publish a port of another machine
   kitelet run                        fly the kites of /etc/kitelet.d
   kitelet check                      show what the configuration means
+  kitelet connect box.example.com    visit SSH there, as ssh's ProxyCommand
+  kitelet ssh-config NAME...         what ~/.ssh/config needs to visit them
 
 Options of the short form:
   -c FILE                 file or folder with relay and secret
@@ -53,8 +58,15 @@ const SECRET_OPTIONS: [&str; 10] = [
     "be-config",
     "password",
 ];
+/// Words that are no ports and no kites.
+const COMMANDS: [&str; 6] = ["run", "check", "connect", "ssh-config", "help", "version"];
+/// Commands that this program may be built without.
+const OPTIONAL: [(&str, bool); 2] = [
+    ("kitelet connect ", cfg!(feature = "connect")),
+    ("kitelet ssh-config ", cfg!(feature = "connect")),
+];
 /// Options that stand alone.
-const SWITCHES: [&str; 3] = ["nossl", "defaults", "help"];
+const SWITCHES: [&str; 4] = ["nossl", "defaults", "help", "plain"];
 
 /// The words of a command line, understood.
 #[derive(Debug)]
@@ -65,6 +77,12 @@ pub(super) enum Command {
     Check(Vec<PathBuf>),
     /// `PORT NAME`.
     Short(ShortArguments),
+    /// `connect`.
+    #[cfg(feature = "connect")]
+    Connect(ConnectArguments),
+    /// `ssh-config`.
+    #[cfg(feature = "connect")]
+    SshConfig(SshConfigArguments),
     /// This text is asked for.
     Help(String),
 }
@@ -141,13 +159,23 @@ pub(super) fn read(arguments: &[String]) -> Result<Command, String> {
         Some((&"check", rest)) => {
             options::<CheckArguments>("check", rest, |check| Command::Check(check.config))
         }
-        Some((&"help", _)) => Ok(Command::Help(HELP.into())),
+        #[cfg(feature = "connect")]
+        Some((&"connect", rest)) => options::<ConnectArguments>("connect", rest, Command::Connect),
+        #[cfg(feature = "connect")]
+        Some((&"ssh-config", rest)) => {
+            options::<SshConfigArguments>("ssh-config", rest, Command::SshConfig)
+        }
+        #[cfg(not(feature = "connect"))]
+        Some((&("connect" | "ssh-config"), _)) => Err("this kitelet is built without the \
+             visitor's commands, as those for routers are; use it on the visitor's computer"
+            .into()),
+        Some((&"help", _)) => Ok(Command::Help(help())),
         Some(_) if words.iter().any(|word| matches!(*word, "--help" | "-h")) => {
-            Ok(Command::Help(HELP.into()))
+            Ok(Command::Help(help()))
         }
         Some((&first, _)) => {
             // A mistyped command is no kite, which has a dot in its name.
-            if let Some(near) = nearest(first, ["run", "check", "help", "version"]) {
+            if let Some(near) = nearest(first, COMMANDS) {
                 return Err(format!("no such command; did you mean kitelet {near}?"));
             }
             let words = greedy(&words);
@@ -155,6 +183,13 @@ pub(super) fn read(arguments: &[String]) -> Result<Command, String> {
             options::<ShortArguments>("", &words, Command::Short)
         }
     }
+}
+
+/// The help, without what this program is built without.
+fn help() -> String {
+    let is_there =
+        |line: &&str| OPTIONAL.iter().all(|(word, built)| *built || !line.contains(word));
+    HELP.split_inclusive('\n').filter(is_there).collect()
 }
 
 fn options<T: FromArgs>(

@@ -4,8 +4,12 @@
 
 mod args;
 mod check;
+#[cfg(feature = "connect")]
+mod connect;
 mod run;
 mod short;
+#[cfg(feature = "connect")]
+mod ssh_config;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -19,6 +23,8 @@ use crate::config::{ConfigError, Environment, Host, Problems, Settings, printabl
 pub const EXIT_STOPPED: u8 = 0;
 /// The command line is not understood (EX_USAGE of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
+/// The kite cannot be reached (EX_UNAVAILABLE of sysexits.h).
+pub const EXIT_UNAVAILABLE: u8 = 69;
 /// The configuration is not usable (EX_CONFIG of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
 /// Where `run` and `check` look without `-c`.
@@ -31,6 +37,9 @@ pub enum Outcome {
     Exit(u8),
     /// It flies kites.
     Start(Box<Settings>),
+    /// It brings somebody to a kite.
+    #[cfg(feature = "connect")]
+    Visit(Box<crate::connect::Visit>),
 }
 
 /// The program.
@@ -40,6 +49,8 @@ pub fn main() -> ExitCode {
     match command(arguments, &Host, &mut output, &mut errors) {
         Outcome::Exit(code) => ExitCode::from(code),
         Outcome::Start(settings) => run::start(*settings),
+        #[cfg(feature = "connect")]
+        Outcome::Visit(visit) => connect::start(*visit, &mut output, &mut errors),
     }
 }
 
@@ -64,6 +75,12 @@ pub fn command(
         Ok(args::Command::Run(config)) => run::command(&config, environment, errors),
         Ok(args::Command::Check(config)) => check::command(&config, environment, output, errors),
         Ok(args::Command::Short(arguments)) => short::command(&arguments, environment, errors),
+        #[cfg(feature = "connect")]
+        Ok(args::Command::Connect(arguments)) => connect::command(&arguments, environment, errors),
+        #[cfg(feature = "connect")]
+        Ok(args::Command::SshConfig(arguments)) => {
+            ssh_config::command(&arguments, environment, output, errors)
+        }
         Ok(args::Command::Help(text)) => {
             say(output, &text);
             Outcome::Exit(EXIT_STOPPED)

@@ -14,6 +14,7 @@ mod connector;
 mod dial;
 mod handshake;
 mod open_error;
+mod opening;
 mod resolve;
 mod service;
 mod socket;
@@ -29,10 +30,13 @@ pub use dial::{
 };
 pub use handshake::HandshakeError;
 pub use open_error::{OpenError, OpenFailure, OpenStep};
+pub use opening::OpeningChoice;
 pub use resolve::{
     LOOKUP_DEADLINE, LOOKUP_THREADS, MAX_ADDRESSES, MAX_LOOKUPS, ResolveError, ResolveFailure,
     resolve, resolve_until,
 };
 pub use service::{ServiceSocket, dial_service};
 pub use socket::SocketOptions;
+#[cfg(feature = "connect")]
+pub(crate) use socket::in_words;
 pub use tls_setup::{MAX_PEM_BYTES, SESSIONS_KEPT, TlsSetupError};
