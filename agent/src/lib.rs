@@ -7,14 +7,18 @@
 
 #![forbid(unsafe_code)]
 
+// Kites fly from Unix; visitors run other systems as well.
+#[cfg(unix)]
 pub mod agent;
 pub mod cli;
 pub mod config;
 #[cfg(feature = "connect")]
 pub mod connect;
+#[cfg(unix)]
 pub mod http;
 pub mod net;
-#[cfg(feature = "relay")]
+#[cfg(all(unix, feature = "relay"))]
 pub mod relay;
+#[cfg(unix)]
 pub mod system;
 pub mod wire;

@@ -16,6 +16,7 @@ mod handshake;
 mod open_error;
 mod opening;
 mod resolve;
+#[cfg(unix)]
 mod service;
 mod socket;
 mod tls_setup;
@@ -25,9 +26,9 @@ pub use acceptor::{AcceptError, Acceptor};
 pub use certificate::{CertificateFault, CertificateProblem};
 pub use connection::{Connection, OUTGOING_LIMIT};
 pub use connector::{CONNECT_TIMEOUT, Connector, DIAL_TIMEOUT, Opening, TLS_TIMEOUT, Timeouts};
-pub use dial::{
-    ATTEMPT_DELAY, ATTEMPT_PATIENCE, DialError, FailedAttempt, MAX_ATTEMPTS, connect, connect_unix,
-};
+#[cfg(unix)]
+pub use dial::connect_unix;
+pub use dial::{ATTEMPT_DELAY, ATTEMPT_PATIENCE, DialError, FailedAttempt, MAX_ATTEMPTS, connect};
 pub use handshake::HandshakeError;
 pub use open_error::{OpenError, OpenFailure, OpenStep};
 pub use opening::OpeningChoice;
@@ -35,6 +36,7 @@ pub use resolve::{
     LOOKUP_DEADLINE, LOOKUP_THREADS, MAX_ADDRESSES, MAX_LOOKUPS, ResolveError, ResolveFailure,
     resolve, resolve_until,
 };
+#[cfg(unix)]
 pub use service::{ServiceSocket, dial_service};
 pub use socket::SocketOptions;
 #[cfg(feature = "connect")]
