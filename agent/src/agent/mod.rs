@@ -8,7 +8,6 @@ pub mod access;
 pub mod answer;
 pub mod backoff;
 pub mod http;
-mod opening;
 pub mod proxy_protocol;
 mod registration_log;
 mod routing;

@@ -13,12 +13,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 use smol::{LocalExecutor, future};
 
 use super::backoff::{Backoff, Failure};
-use super::opening::OpeningChoice;
 use super::registration_log::RegistrationLog;
 use super::streams::Streams;
 use super::visitors::Visitors;
 use crate::config::{RelayAddress, Security, Settings};
-use crate::net::{Connection, Connector, OpenError};
+use crate::net::{Connection, Connector, OpenError, OpeningChoice};
 use crate::tunnel::{Buffers, News, Tunnel, TunnelEnd};
 use crate::wire::{
     Answer, HeadReader, Heartbeat, KiteState, MAX_ANSWER_BYTES, MAX_BODY_BYTES, Registration, Role,

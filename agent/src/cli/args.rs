@@ -6,14 +6,17 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
+#[cfg(feature = "connect")]
+use super::connect::{ConnectArguments, SshConfigArguments};
 use crate::config::nearest;
 
-const USAGE: &str = "\
+const HELP: &str = "\
 Usage: kitelet [OPTIONS] PORT NAME [+FLAGS] [AND PORT NAME ...]
        kitelet run [-c FILE]
-       kitelet check [-c FILE]";
-
-const EXAMPLES: &str = "
+       kitelet check [-c FILE]
+       kitelet connect [OPTIONS] NAME[:PORT]
+       kitelet relay [add NAME] [-c FILE]
+       kitelet demo
 
 Puts services of this machine on the Internet through a PageKite relay.
 
@@ -21,9 +24,11 @@ Puts services of this machine on the Internet through a PageKite relay.
   kitelet 22 ssh://box.example.com   publish SSH
   kitelet nas:5000 box.example.com   publish a port of another machine
   kitelet run                        fly the kites of /etc/kitelet.d
-  kitelet check                      show what the configuration means";
-
-const OPTIONS: &str = "
+  kitelet check                      show what the configuration means
+  kitelet connect box.example.com    visit SSH there, as ssh's ProxyCommand
+  kitelet ssh-config NAME...         what ~/.ssh/config needs to visit them
+  kitelet relay --help               how to run a relay of your own
+  kitelet demo                       see all of it work on this machine
 
 Options of the short form:
   -c FILE                 file or folder with relay and secret
@@ -58,12 +63,17 @@ const SECRET_OPTIONS: [&str; 10] = [
     "password",
 ];
 /// What the first word may be.
-#[cfg(feature = "relay")]
-const COMMANDS: &[&str] = &["run", "check", "relay", "help", "version"];
-#[cfg(not(feature = "relay"))]
-const COMMANDS: &[&str] = &["run", "check", "help", "version"];
+const COMMANDS: [&str; 8] =
+    ["run", "check", "relay", "demo", "connect", "ssh-config", "help", "version"];
+/// Words of commands that this program may be built without.
+const OPTIONAL: [(&str, bool); 4] = [
+    ("kitelet connect ", cfg!(feature = "connect")),
+    ("kitelet ssh-config ", cfg!(feature = "connect")),
+    ("kitelet relay ", cfg!(feature = "relay")),
+    ("kitelet demo", cfg!(feature = "relay")),
+];
 /// Options that stand alone.
-const SWITCHES: [&str; 3] = ["nossl", "defaults", "help"];
+const SWITCHES: [&str; 4] = ["nossl", "defaults", "help", "plain"];
 
 /// The words of a command line, understood.
 #[derive(Debug)]
@@ -74,6 +84,12 @@ pub(super) enum Command {
     Check(Vec<PathBuf>),
     /// `PORT NAME`.
     Short(ShortArguments),
+    /// `connect`.
+    #[cfg(feature = "connect")]
+    Connect(ConnectArguments),
+    /// `ssh-config`.
+    #[cfg(feature = "connect")]
+    SshConfig(SshConfigArguments),
     /// This text is asked for.
     Help(String),
 }
@@ -127,14 +143,6 @@ pub(super) struct ShortArguments {
 }
 
 /// The help of the program.
-fn help() -> String {
-    #[cfg(feature = "relay")]
-    let (usage, example) = super::relay::HELP_LINES;
-    #[cfg(not(feature = "relay"))]
-    let (usage, example) = ("", "");
-    format!("{USAGE}{usage}{EXAMPLES}{example}{OPTIONS}")
-}
-
 /// Whether the version is asked for, whatever else is.
 pub(super) fn asks_for_version(arguments: &[String]) -> bool {
     arguments.first().is_some_and(|word| word == "version")
@@ -159,13 +167,23 @@ pub(super) fn read(arguments: &[String]) -> Result<Command, String> {
         Some((&"check", rest)) => {
             options::<CheckArguments>("check", rest, |check| Command::Check(check.config))
         }
+        #[cfg(feature = "connect")]
+        Some((&"connect", rest)) => options::<ConnectArguments>("connect", rest, Command::Connect),
+        #[cfg(feature = "connect")]
+        Some((&"ssh-config", rest)) => {
+            options::<SshConfigArguments>("ssh-config", rest, Command::SshConfig)
+        }
+        #[cfg(not(feature = "connect"))]
+        Some((&("connect" | "ssh-config"), _)) => Err("this kitelet is built without the \
+             visitor's commands, as those for routers are; use it on the visitor's computer"
+            .into()),
         Some((&"help", _)) => Ok(Command::Help(help())),
         Some(_) if words.iter().any(|word| matches!(*word, "--help" | "-h")) => {
             Ok(Command::Help(help()))
         }
         Some((&first, _)) => {
             // A mistyped command is no kite, which has a dot in its name.
-            if let Some(near) = nearest(first, COMMANDS.iter().copied()) {
+            if let Some(near) = nearest(first, COMMANDS) {
                 return Err(format!("no such command; did you mean kitelet {near}?"));
             }
             let words = greedy(&words);
@@ -173,6 +191,13 @@ pub(super) fn read(arguments: &[String]) -> Result<Command, String> {
             options::<ShortArguments>("", &words, Command::Short)
         }
     }
+}
+
+/// The help, without what this program is built without.
+fn help() -> String {
+    let is_there =
+        |line: &&str| OPTIONAL.iter().all(|(word, built)| *built || !line.contains(word));
+    HELP.split_inclusive('\n').filter(is_there).collect()
 }
 
 fn options<T: FromArgs>(

@@ -4,10 +4,14 @@
 
 mod args;
 mod check;
+#[cfg(feature = "connect")]
+mod connect;
 #[cfg(feature = "relay")]
 mod relay;
 mod run;
 mod short;
+#[cfg(feature = "connect")]
+mod ssh_config;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -28,6 +32,8 @@ pub const EXIT_USAGE: u8 = 64;
 /// A file cannot be written (EX_CANTCREAT of sysexits.h).
 #[cfg(feature = "relay")]
 pub const EXIT_CANNOT_WRITE: u8 = 73;
+/// The kite cannot be reached (EX_UNAVAILABLE of sysexits.h).
+pub const EXIT_UNAVAILABLE: u8 = 69;
 /// The configuration is not usable (EX_CONFIG of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
 /// Where `run` and `check` look without `-c`.
@@ -43,6 +49,9 @@ pub enum Outcome {
     /// It is a relay, and may load its configuration again.
     #[cfg(feature = "relay")]
     Relay(Box<RelaySettings>, RelaySources),
+    /// It brings somebody to a kite.
+    #[cfg(feature = "connect")]
+    Visit(Box<crate::connect::Visit>),
 }
 
 /// The program.
@@ -54,6 +63,8 @@ pub fn main() -> ExitCode {
         Outcome::Start(settings) => run::start(*settings),
         #[cfg(feature = "relay")]
         Outcome::Relay(settings, sources) => relay::start(*settings, sources),
+        #[cfg(feature = "connect")]
+        Outcome::Visit(visit) => connect::start(*visit, &mut output, &mut errors),
     }
 }
 
@@ -87,6 +98,12 @@ pub fn command(
         Ok(args::Command::Run(config)) => run::command(&config, environment, errors),
         Ok(args::Command::Check(config)) => check::command(&config, environment, output, errors),
         Ok(args::Command::Short(arguments)) => short::command(&arguments, environment, errors),
+        #[cfg(feature = "connect")]
+        Ok(args::Command::Connect(arguments)) => connect::command(&arguments, environment, errors),
+        #[cfg(feature = "connect")]
+        Ok(args::Command::SshConfig(arguments)) => {
+            ssh_config::command(&arguments, environment, output, errors)
+        }
         Ok(args::Command::Help(text)) => {
             say(output, &text);
             Outcome::Exit(EXIT_STOPPED)

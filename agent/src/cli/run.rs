@@ -4,11 +4,16 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[cfg(unix)]
 use ::log::{LevelFilter, error};
 
-use super::{DEFAULT_CONFIG, EXIT_CONFIG, EXIT_STOPPED, Outcome, bad_config, say_warnings};
+#[cfg(unix)]
+use super::EXIT_STOPPED;
+use super::{DEFAULT_CONFIG, EXIT_CONFIG, Outcome, bad_config, say_warnings};
+#[cfg(unix)]
 use crate::agent;
 use crate::config::{Environment, Settings, Source, load};
+#[cfg(unix)]
 use crate::system::log;
 
 pub(super) fn command(
@@ -42,7 +47,17 @@ pub(super) fn start_with(
     }
 }
 
+/// Says that this is no place for kites.
+#[cfg(not(unix))]
+pub(super) fn start(_: Settings) -> ExitCode {
+    let text =
+        "kitelet: on this system, kites are visited only (kitelet connect); they fly from Linux";
+    super::say(&mut std::io::stderr(), text);
+    ExitCode::from(EXIT_CONFIG)
+}
+
 /// Flies the kites until a signal comes.
+#[cfg(unix)]
 pub(super) fn start(settings: Settings) -> ExitCode {
     log::start(LevelFilter::Info);
     match agent::run(settings) {

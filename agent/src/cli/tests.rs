@@ -55,6 +55,12 @@ fn help_goes_to_standard_output() {
         ("8080 --help", "kitelet 8080 box.example.com"),
         ("run --help", "Usage: kitelet run"),
         ("check --help", "Usage: kitelet check"),
+        #[cfg(feature = "connect")]
+        ("--help", "kitelet connect box.example.com"),
+        #[cfg(feature = "connect")]
+        ("connect --help", "Usage: kitelet connect"),
+        #[cfg(feature = "connect")]
+        ("ssh-config --help", "Usage: kitelet ssh-config"),
     ] {
         let ran = run(line, &Fake::default());
         assert_eq!(ran.outcome, Outcome::Exit(EXIT_STOPPED), "{line}");
@@ -70,6 +76,7 @@ fn wrong_usage_exits_64_and_says_what_is_wrong() {
         ("", "say what to publish"),
         ("chek", "did you mean kitelet check?"),
         ("rnu -c x", "did you mean kitelet run?"),
+        ("conect box.example.com", "did you mean kitelet connect?"),
         ("check --colour", "Unrecognized argument: --colour"),
         ("run box.example.com", "Unrecognized argument: box.example.com"),
         ("run -c", "No value provided for option '-c'"),

@@ -6,7 +6,7 @@ use super::settings::AddressRange;
 use crate::wire::MAX_DOMAIN_BYTES;
 
 /// What is wrong with `HOST:PORT`, and how it is written.
-pub(super) const HOST_PORT: &str = "is no HOST:PORT; write it like relay.example.com:443 or \
+pub(crate) const HOST_PORT: &str = "is no HOST:PORT; write it like relay.example.com:443 or \
      [2001:db8::1]:443, with a port from 1 to 65535";
 /// The same for a range of addresses.
 pub(super) const RANGE: &str = "is no address; write ip/192.0.2.1, ip/192.0.2.0/24 or \
@@ -14,7 +14,7 @@ pub(super) const RANGE: &str = "is no address; write ip/192.0.2.1, ip/192.0.2.0/
 
 /// Reads `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`; a missing port is
 /// `default_port`, and wrong without one.
-pub(super) fn host_port(text: &str, default_port: Option<u16>) -> Option<(String, u16)> {
+pub(crate) fn host_port(text: &str, default_port: Option<u16>) -> Option<(String, u16)> {
     let (host, rest) = match text.strip_prefix('[') {
         Some(bracketed) => {
             let (host, rest) = bracketed.split_once(']')?;

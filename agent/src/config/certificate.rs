@@ -12,7 +12,7 @@ const NAME: &str = "is no certificate name; write NAME, NAME/SHA1HEX or NAME/sha
 ///
 /// # Errors
 /// What is wrong and the mend.
-pub(super) fn certificate_name(text: &str) -> Result<CertificateName, String> {
+pub(crate) fn certificate_name(text: &str) -> Result<CertificateName, String> {
     let (name, pin) = match text.split_once('/') {
         Some((name, pin)) => (name, Some(read_pin(pin)?)),
         None => (text, None),

@@ -4,7 +4,6 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Reads what a configuration is made of.
@@ -64,14 +63,12 @@ pub struct Host;
 
 impl Environment for Host {
     fn read(&self, path: &Path, limit: usize) -> io::Result<FileBytes> {
-        const OTHERS_MAY_READ: u32 = 0o004;
         let file = std::fs::File::open(path)?;
         let metadata = file.metadata()?;
-        let mode = metadata.permissions().mode();
         let mut bytes = Vec::new();
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
         file.take(most).read_to_end(&mut bytes)?;
-        Ok(FileBytes { bytes, world_readable: metadata.is_file() && mode & OTHERS_MAY_READ != 0 })
+        Ok(FileBytes { bytes, world_readable: metadata.is_file() && others_may_read(&metadata) })
     }
 
     fn rc_files(&self, folder: &Path, limit: usize) -> io::Result<Vec<OsString>> {
@@ -95,6 +92,18 @@ impl Environment for Host {
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
+}
+
+#[cfg(unix)]
+fn others_may_read(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    metadata.permissions().mode() & 0o004 != 0
+}
+
+/// Elsewhere nothing simple tells; a home is closed to others there.
+#[cfg(not(unix))]
+fn others_may_read(_: &std::fs::Metadata) -> bool {
+    false
 }
 
 #[cfg(test)]
@@ -167,6 +176,7 @@ mod fake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn the_host_tells_who_may_read_and_cuts_long_files() {

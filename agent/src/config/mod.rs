@@ -38,6 +38,10 @@ mod short;
 mod source;
 mod table;
 
+#[cfg(feature = "connect")]
+pub(crate) use address::{HOST_PORT, host_port};
+#[cfg(feature = "connect")]
+pub(crate) use certificate::certificate_name;
 #[cfg(test)]
 pub(crate) use environment::Fake;
 pub use environment::{Environment, FileBytes, Host, is_rc_name};

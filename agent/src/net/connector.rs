@@ -59,6 +59,7 @@ impl Default for Timeouts {
 pub struct Connector {
     tls: Option<Tls>,
     timeouts: Timeouts,
+    options: SocketOptions,
 }
 
 struct Tls {
@@ -87,13 +88,19 @@ impl Connector {
                 })
             }
         };
-        Ok(Self { tls, timeouts: Timeouts::default() })
+        Ok(Self { tls, timeouts: Timeouts::default(), options: SocketOptions::TUNNEL })
     }
 
     /// The same with other timeouts.
     #[must_use]
     pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
         Self { timeouts, ..self }
+    }
+
+    /// The same with other socket options than those of a tunnel.
+    #[must_use]
+    pub fn with_socket_options(self, options: SocketOptions) -> Self {
+        Self { options, ..self }
     }
 
     /// Opens a connection to `relay`. Without TLS, `opening` has no meaning.
@@ -120,7 +127,7 @@ impl Connector {
     ) -> Result<Connection, OpenFailure> {
         let addresses = resolve(&relay.host, relay.port).await.map_err(OpenFailure::Resolve)?;
         let deadline = Instant::now() + self.timeouts.dial;
-        let socket = connect_any(&relay.host, addresses, SocketOptions::TUNNEL, deadline)
+        let socket = connect_any(&relay.host, addresses, self.options, deadline)
             .await
             .map_err(OpenFailure::Dial)?;
         let Some(tls) = &self.tls else {
@@ -171,6 +178,7 @@ impl fmt::Debug for Connector {
             .debug_struct("Connector")
             .field("tls", &self.tls.is_some())
             .field("timeouts", &self.timeouts)
+            .field("options", &self.options)
             .finish()
     }
 }

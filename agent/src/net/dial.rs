@@ -7,8 +7,11 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::path::Path;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -31,6 +34,7 @@ pub const ATTEMPT_PATIENCE: Duration = Duration::from_millis(3500);
 
 /// Pause before another try at a Unix socket whose backlog is full: the
 /// kernel refuses at once and tells nobody when there is room.
+#[cfg(unix)]
 const BACKLOG_PAUSE: Duration = Duration::from_millis(50);
 
 /// Looks `host` up and connects to `port` there, with `options` set.
@@ -52,6 +56,7 @@ pub async fn connect(
 ///
 /// # Errors
 /// Names the path and what is wrong with it.
+#[cfg(unix)]
 pub async fn connect_unix(path: &Path, deadline: Instant) -> Result<Async<UnixStream>, DialError> {
     let attempts = async {
         loop {

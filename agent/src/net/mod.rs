@@ -14,7 +14,9 @@ mod connector;
 mod dial;
 mod handshake;
 mod open_error;
+mod opening;
 mod resolve;
+#[cfg(unix)]
 mod service;
 mod socket;
 mod tls_setup;
@@ -24,15 +26,19 @@ pub use acceptor::{AcceptError, Acceptor, TLS_ACCESS_DENIED};
 pub use certificate::{CertificateFault, CertificateProblem};
 pub use connection::{Connection, OUTGOING_LIMIT};
 pub use connector::{CONNECT_TIMEOUT, Connector, DIAL_TIMEOUT, Opening, TLS_TIMEOUT, Timeouts};
-pub use dial::{
-    ATTEMPT_DELAY, ATTEMPT_PATIENCE, DialError, FailedAttempt, MAX_ATTEMPTS, connect, connect_unix,
-};
+#[cfg(unix)]
+pub use dial::connect_unix;
+pub use dial::{ATTEMPT_DELAY, ATTEMPT_PATIENCE, DialError, FailedAttempt, MAX_ATTEMPTS, connect};
 pub use handshake::HandshakeError;
 pub use open_error::{OpenError, OpenFailure, OpenStep};
+pub use opening::OpeningChoice;
 pub use resolve::{
     LOOKUP_DEADLINE, LOOKUP_THREADS, MAX_ADDRESSES, MAX_LOOKUPS, ResolveError, ResolveFailure,
     resolve, resolve_until,
 };
+#[cfg(unix)]
 pub use service::{ServiceSocket, dial_service};
+#[cfg(feature = "connect")]
+pub(crate) use socket::in_words;
 pub use socket::{Socket, SocketOptions};
 pub use tls_setup::{MAX_PEM_BYTES, SESSIONS_KEPT, TlsSetupError, read_pem};

@@ -76,6 +76,10 @@ impl SocketOptions {
     pub const TUNNEL: Self =
         Self { keepalive: true, user_timeout: TUNNEL_USER_TIMEOUT_MILLISECONDS };
 
+    /// For a visitor's connection to a relay: like one to a service, it may
+    /// have to outlast a train's tunnel, and `ssh` has a heartbeat of its own.
+    pub const VISIT: Self = Self::SERVICE;
+
     /// For a connection to a service: an idle `ssh` may stay for days, a
     /// service whose machine is gone must be noticed some time.
     pub const SERVICE: Self = Self { keepalive: true, user_timeout: 0 };
@@ -92,6 +96,8 @@ impl SocketOptions {
     pub fn apply(self, socket: &TcpStream) -> io::Result<()> {
         socket.set_nodelay(true)?;
         sockopt::set_socket_keepalive(socket, self.keepalive)?;
+        // Other systems have no such option, and only visitors run there.
+        #[cfg(target_os = "linux")]
         if self.user_timeout > 0 {
             sockopt::set_tcp_user_timeout(socket, self.user_timeout)?;
         }
@@ -119,6 +125,12 @@ impl fmt::Display for InWords<'_> {
         };
         formatter.write_str(words)
     }
+}
+
+/// The same for other rooms.
+#[cfg(feature = "connect")]
+pub(crate) fn in_words(error: &io::Error) -> String {
+    InWords(error).to_string()
 }
 
 /// The standard library's text without its ` (os error 111)`.

@@ -241,7 +241,10 @@ impl Registrar {
                 let most = kite_quota(&quota);
                 let general = relay.active().settings.limits.quota;
                 least(&mut judged.quota, &quota);
-                (Proof::Authority(Box::new(kite.clone()), unix_seconds()), quota_of(&most, &general))
+                (
+                    Proof::Authority(Box::new(kite.clone()), unix_seconds()),
+                    quota_of(&most, &general),
+                )
             }
             (_, Some(Ruled::Refused(word))) => {
                 relay.tell_refusal(self.address, &kite.id, &word);

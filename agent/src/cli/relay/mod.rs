@@ -27,12 +27,6 @@ use crate::system::log;
 /// Where `kitelet relay` looks without `-c`.
 pub const DEFAULT_RELAY_CONFIG: &str = "/etc/kitelet-relay.d";
 
-/// What `kitelet --help` says of the relay: its usage, and an example.
-pub(super) const HELP_LINES: (&str, &str) = (
-    "\n       kitelet relay [add NAME] [-c FILE]",
-    "\n  kitelet relay --help               how to run a relay of your own",
-);
-
 const HELP: &str = "\
 Usage: kitelet relay [-c FILE] [--check] [--OPTION=VALUE ...]
        kitelet relay add NAME [PROTOCOLS] [--kites FILE] [--again]

@@ -8,28 +8,28 @@
 //! way round, since then nothing says that the relay is PageKite's own. What
 //! worked is kept.
 
-use crate::net::{OpenFailure, Opening};
+use super::{OpenFailure, Opening};
 
 /// The choice for one relay.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct OpeningChoice {
+pub struct OpeningChoice {
     opening: Opening,
 }
 
 impl OpeningChoice {
     /// Before the first try; `has_names` when `fe_certname` is set.
-    pub(super) fn new(has_names: bool) -> Self {
+    pub fn new(has_names: bool) -> Self {
         Self { opening: if has_names { Opening::ClearConnect } else { Opening::Direct } }
     }
 
     /// What to try now.
-    pub(super) fn opening(self) -> Opening {
+    pub fn opening(self) -> Opening {
         self.opening
     }
 
     /// Notes a failure; true when the other way is worth a try. A relay that
     /// was not reached says nothing about either.
-    pub(super) fn failed(&mut self, failure: &OpenFailure) -> bool {
+    pub fn failed(&mut self, failure: &OpenFailure) -> bool {
         let turned_away = match self.opening {
             Opening::Direct => matches!(failure, OpenFailure::Alert(_) | OpenFailure::Closed),
             Opening::ClearConnect => {
