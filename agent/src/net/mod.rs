@@ -19,6 +19,7 @@ mod service;
 mod socket;
 mod tls_setup;
 mod wait;
+pub mod websocket;
 
 pub use acceptor::{AcceptError, Acceptor};
 pub use certificate::{CertificateFault, CertificateProblem};
