@@ -18,6 +18,7 @@ mod resolve;
 mod service;
 mod socket;
 mod tls_setup;
+mod upgrade;
 mod wait;
 pub mod websocket;
 
