@@ -8,10 +8,11 @@
 //!
 //! Pure but for [`layer`], which does what a connection tells it to.
 //!
-//! `tungstenite` 0.30 without its default features costs 40 KB of flash in the
-//! release profile (x86_64, stripped), and brings a second `getrandom`; all of
-//! this, handshakes and layer included, costs OWN KB. So these are lines of our
-//! own.
+//! `tungstenite` 0.30 without its default features, which is frames without a
+//! handshake, makes a program 40 KB larger (release profile, x86_64, stripped)
+//! and brings a second `getrandom`. Our frames and layer are 4 KB of code; with
+//! handshake, option and all words for the log the agent grows by 21 KB. So
+//! these are lines of our own.
 
 mod client;
 mod decode;
