@@ -32,11 +32,22 @@ ANSWERS = (
     b"HTTP/1.1 205 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\n\r\nabc",
 )
+# RFC 6455 section 1.3 with the path and subprotocol of Kitelet's tunnels.
+WEBSOCKET_REQUEST = (
+    b"GET /.kitelet/tunnel HTTP/1.1\r\nHost: relay.test\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: tunnel.kitelet\r\n\r\n"
+)
+WEBSOCKET_ANSWER = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+    b"Sec-WebSocket-Protocol: tunnel.kitelet\r\n\r\n"
+)
 
 
 def main():
     seeds = {"frame": set(), "handshake": set(), "signature": set(), "inflate": set(),
-             "authority": set(), "visitor": set()}
+             "authority": set(), "visitor": set(), "websocket": set()}
     seeds["arrival"] = {b"\x07\x00\x09" + content for content in arrivals()}
     for path in sorted(CAPTURES.glob("*/*.bin")):
         head, blank, frames = path.read_bytes().partition(b"\r\n\r\n")
@@ -45,6 +56,7 @@ def main():
         if frames:
             seeds["frame"].add(b"\x03\x00\x07" + frames[:LONGEST])
             seeds["inflate"].add(b"\x00" + compressed(frames)[:LONGEST])
+            seeds["websocket"].add(b"\x01\x00\x07" + messages(frames[:LONGEST // 2]))
         for line in head.split(b"\r\n"):
             name, _, value = line.partition(b": ")
             if name == b"X-PageKite" and value.count(b":") == 4:
@@ -59,6 +71,8 @@ def main():
         for flags, answer in enumerate(ANSWERS):
             two = request + REQUESTS[(number + flags) % len(REQUESTS)]
             seeds["visitor"].add(struct.pack(">BHH", flags % 4, 7, len(two)) + two + answer)
+    for head in (WEBSOCKET_REQUEST, WEBSOCKET_ANSWER):
+        seeds["websocket"].add(b"\x00\x00\x05" + head)
     for target, inputs in seeds.items():
         folder = HERE / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +98,18 @@ def arrivals():
     yield b"<stream:stream from=\"a@b.test\" to=\"joe@xmpp.test/x\">"
     yield b"\x0d\x00\x2f\x07mc.test\x46\xa0\x02"
     yield b"\x13\x00\xfd\x05\x0cmc.test\x00FML\x00\x46\xa0\x01"
+
+
+def messages(stream):
+    """The stream in masked messages of growing length, with a ping before each and a close."""
+    mask, out, length = b"\x37\xfa\x21\x3d", b"", 50
+    while stream:
+        part, stream = stream[:length], stream[length:]
+        size = bytes([0x80 | len(part)]) if len(part) < 126 else struct.pack(">BH", 0xfe, len(part))
+        masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(part))
+        out += b"\x89\x80" + mask + b"\x82" + size + mask + masked
+        length *= 3
+    return out + b"\x88\x82" + mask + b"\x34\x12"
 
 
 def compressed(frames):

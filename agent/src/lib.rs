@@ -16,7 +16,6 @@ pub mod config;
 pub mod connect;
 #[cfg(unix)]
 mod html;
-#[cfg(unix)]
 pub mod http;
 pub mod net;
 #[cfg(all(unix, feature = "relay"))]

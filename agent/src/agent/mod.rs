@@ -33,7 +33,7 @@ use visitors::Visitors;
 /// # Errors
 /// A file that `settings` names cannot be used.
 pub fn run(mut settings: Settings) -> Result<(), TlsSetupError> {
-    let connector = Connector::new(&settings.security)?;
+    let connector = Connector::new(&settings.security)?.inside_websocket(settings.websocket);
     let streams = limits::raise_open_files() / settings.relays.len().max(1);
     if streams < settings.max_streams {
         warn!(

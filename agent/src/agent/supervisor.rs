@@ -155,7 +155,8 @@ impl Supervisor {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
-        if !self.opening.failed(&first.failure) {
+        // Inside a WebSocket, there is one way only.
+        if self.context.settings.websocket || !self.opening.failed(&first.failure) {
             return Err(first);
         }
         debug!("{first}; trying the other way");

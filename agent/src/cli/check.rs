@@ -38,7 +38,13 @@ pub fn describe(loaded: &Loaded) -> String {
     for relay in &settings.relays {
         let _ = writeln!(text, "  {relay}");
     }
-    let _ = writeln!(text, "  {}\n", protection(&settings.security));
+    let _ = writeln!(text, "  {}", protection(&settings.security));
+    if settings.websocket {
+        text.push_str(
+            "  tunnels inside a WebSocket (wschunks), which only Kitelet's relays take\n",
+        );
+    }
+    text.push('\n');
 
     table(&mut text, &settings.kites);
     firewall(&mut text, &settings.kites);

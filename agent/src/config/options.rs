@@ -99,6 +99,7 @@ pub(super) enum Action {
     CertificateName,
     Roots,
     Compress(bool),
+    WebSocket,
     Buffers,
     MaxStreams,
     WebServer,

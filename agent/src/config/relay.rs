@@ -155,6 +155,12 @@ impl RelayLines {
         self.plain = false;
     }
 
+    /// Whether relays of pagekite.net or of a white label are among the
+    /// relays; they run PageKite.
+    pub(super) fn has_pagekites_pool(&self) -> bool {
+        self.pool.as_ref().is_some_and(|pool| pool.host.starts_with(WHITE_LABEL_POOL))
+    }
+
     /// Whether certificate names are set that `nossl` leaves unused.
     pub(super) fn names_without_tls(&self) -> bool {
         self.plain && !self.names.is_empty()

@@ -32,6 +32,8 @@ pub const MAX_BUFFER_KILOBYTES: usize = 1024 * 1024;
 
 const NO_DNS_UPDATES: &str = "this version does not update the DNS record of your kite; make its \
      name lead to the relay";
+const NO_WEBSOCKET: &str = "the relays of pagekite.net take no tunnels inside a WebSocket; remove \
+     wschunks, or name a relay of Kitelet's with frontend";
 /// Options that name a relay, or files where one may be named.
 const RELAY_OPTIONS: [&str; 6] = ["", "optfile", "optdir", "frontend", "frontends", "whitelabel"];
 /// Options that name a service, or files where one may be named.
@@ -54,6 +56,7 @@ pub(super) fn resolve(
         first_relay: None,
         names: None,
         compress: false,
+        websocket: None,
         keepalive_seconds: DEFAULT_KEEPALIVE_SECONDS,
         max_streams: DEFAULT_MAX_STREAMS,
         buffer_kilobytes: DEFAULT_BUFFER_KILOBYTES,
@@ -76,6 +79,8 @@ struct Resolver<'a> {
     first_relay: Option<Place>,
     names: Option<Place>,
     compress: bool,
+    /// Where tunnels inside a WebSocket were asked for.
+    websocket: Option<Place>,
     keepalive_seconds: u32,
     max_streams: usize,
     buffer_kilobytes: usize,
@@ -148,6 +153,10 @@ impl Resolver<'_> {
             Action::Proxy => proxy(value),
             Action::Compress(on) => {
                 self.compress = on;
+                Ok(())
+            }
+            Action::WebSocket => {
+                self.websocket = Some(line.place.clone());
                 Ok(())
             }
             Action::KeepAlive => {
@@ -264,6 +273,9 @@ impl Resolver<'_> {
             );
             report.warning(place, "frontend", text);
         }
+        if let (true, Some(place)) = (self.relays.has_pagekites_pool(), &self.websocket) {
+            report.warning(place, "wschunks", NO_WEBSOCKET);
+        }
         let missing_secret = |id: &crate::wire::KiteId| {
             let file = file("10_account.rc");
             let text = format!(
@@ -294,6 +306,7 @@ impl Resolver<'_> {
             kites,
             error_urls,
             compress: self.compress,
+            websocket: self.websocket.is_some(),
             keepalive_seconds: self.keepalive_seconds,
             max_streams: self.max_streams,
             buffer_kilobytes: self.buffer_kilobytes,

@@ -22,6 +22,9 @@ pub struct Settings {
     /// Whether a relay that can read them is sent zlib chunks (`zchunks`).
     /// They cost 319 KB of RAM, hence off by default.
     pub compress: bool,
+    /// Whether tunnels go inside a WebSocket (`wschunks`), which Kitelet's
+    /// relays alone take; for networks that let only HTTPS through.
+    pub websocket: bool,
     /// Seconds of silence before the relay is asked for a sign of life
     /// (`keepalive`), 20 to 86400; 116 without one and for `auto`.
     pub keepalive_seconds: u32,

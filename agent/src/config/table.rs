@@ -179,11 +179,7 @@ pub(super) const PAGEKITE: &[Row] = &[
     // Tuning.
     Row::new("nozchunks", Alone, Handled(Compress(false))).relay(Handled(R::Compress(false))),
     Row::new("sslzlib", Alone, Harmless),
-    Row::new(
-        "wschunks",
-        Alone,
-        Instead("tunnels inside WebSocket do not exist here: the ordinary tunnel is used"),
-    ).relay(Instead(FOR_AGENTS)),
+    Row::new("wschunks", Alone, Handled(WebSocket)).relay(Instead(FOR_AGENTS)),
     Row::new("buffers", Needed, Handled(Buffers)).relay(Handled(R::Buffers)),
     Row::new("max_read_bytes", Needed, Harmless),
     Row::new("select_loop_min_ms", Needed, Harmless),

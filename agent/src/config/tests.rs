@@ -43,6 +43,7 @@ fn everything_has_a_default() {
         kites: settings.kites.clone(),
         error_urls: Vec::new(),
         compress: false,
+        websocket: false,
         keepalive_seconds: DEFAULT_KEEPALIVE_SECONDS,
         max_streams: DEFAULT_MAX_STREAMS,
         buffer_kilobytes: DEFAULT_BUFFER_KILOBYTES,
@@ -62,6 +63,19 @@ fn the_last_value_holds() {
     assert_eq!(settings.buffer_kilobytes, 200);
     assert_eq!(settings.max_streams, 2);
     assert!(settings.compress);
+}
+
+#[test]
+fn tunnels_inside_a_websocket_are_not_for_pagekites_relays() {
+    const SERVICE: &str = "service_on=http:a.b:localhost:80:s";
+    let loaded = load_text(&format!("{RELAY}wschunks\n{SERVICE}")).expect("valid");
+    assert!(loaded.settings.websocket && loaded.warnings.is_empty());
+    for relays in ["defaults", "whitelabel=example.com"] {
+        let loaded = load_text(&format!("{relays}\nwschunks\n{SERVICE}")).expect("valid");
+        let warnings = loaded.warnings.to_string();
+        assert!(loaded.settings.websocket);
+        assert!(warnings.contains("wschunks: the relays of pagekite.net take no"), "{warnings}");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! One connection to (or from) a relay, plain or TLS, as a stream of bytes
+//! One connection to (or from) a relay, plain or TLS, and inside a WebSocket
+//! where a network wants that, as a stream of bytes
 //! that a reading task and a writing task share on one thread.
 //!
 //! Nothing here waits but [`Connection::readable`] and
@@ -19,6 +20,8 @@ use rustls::Connection as Session;
 use super::handshake;
 use super::socket::Socket;
 use super::wait::uninterrupted;
+use super::websocket::End;
+use super::websocket::layer::{Below, Layer};
 
 /// TLS bytes that may wait for the socket, in bytes of plaintext: two whole
 /// records, so that one is enciphered while the other is on its way.
@@ -28,6 +31,7 @@ pub const OUTGOING_LIMIT: usize = 32 * 1024;
 pub struct Connection {
     socket: Async<TcpStream>,
     tls: Option<Box<RefCell<Session>>>,
+    websocket: Option<Box<RefCell<Layer>>>,
     /// Bytes that were read and given back; they come first.
     unread: RefCell<Vec<u8>>,
     /// How far [`Connection::shutdown`] has come.
@@ -46,7 +50,7 @@ impl Connection {
     /// A connection in clear.
     pub fn plain(socket: Async<TcpStream>) -> Self {
         let unread = RefCell::default();
-        Self { socket, tls: None, unread, closing: Cell::new(Closing::Open) }
+        Self { socket, tls: None, websocket: None, unread, closing: Cell::new(Closing::Open) }
     }
 
     /// Gives bytes back that were read: the next ones to be read are these.
@@ -60,15 +64,26 @@ impl Connection {
     }
 
     /// The socket of a connection in clear, and the bytes that were given back;
-    /// `None` for one that is enciphered.
+    /// `None` for any other.
     pub fn into_socket(self) -> Option<(Async<TcpStream>, Vec<u8>)> {
-        self.tls.is_none().then(|| (self.socket, self.unread.into_inner()))
+        let is_clear = self.tls.is_none() && self.websocket.is_none();
+        is_clear.then(|| (self.socket, self.unread.into_inner()))
     }
 
     /// A connection whose TLS handshake is done.
     pub(super) fn encrypted(socket: Async<TcpStream>, mut session: Session) -> Self {
         session.set_buffer_limit(Some(OUTGOING_LIMIT));
         Self { tls: Some(Box::new(RefCell::new(session))), ..Self::plain(socket) }
+    }
+
+    /// The same with the stream of bytes inside a WebSocket, whose handshake
+    /// is done; `rest` is what came behind the head of the other end's, as well
+    /// as what was given back. A WebSocket has no half-closed state: after the end of reading nothing
+    /// can be written.
+    #[must_use]
+    pub fn into_websocket(self, end: End, mut rest: Vec<u8>) -> Self {
+        rest.append(&mut self.unread.borrow_mut());
+        Self { websocket: Some(Box::new(RefCell::new(Layer::new(end, rest)))), ..self }
     }
 
     /// Whether the bytes on the wire are enciphered.
@@ -107,6 +122,13 @@ impl Connection {
             unread.drain(..length);
             return Ok(length);
         }
+        if let Some(websocket) = &self.websocket {
+            return websocket.borrow_mut().try_read(self, buffer);
+        }
+        self.read_below(buffer)
+    }
+
+    fn read_below(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &self.tls else {
             return uninterrupted(|| self.socket.get_ref().read(buffer));
         };
@@ -145,13 +167,21 @@ impl Connection {
         Ok(filled)
     }
 
-    /// Takes some or all of `plain`, no more than [`OUTGOING_LIMIT`] beyond
-    /// what the socket takes, and sends as far as the socket takes it.
+    /// Takes some or all of `plain`, no more than [`OUTGOING_LIMIT`] and one
+    /// frame of a WebSocket beyond what the socket takes, and sends as far as
+    /// the socket takes it.
     ///
     /// # Errors
     /// `WouldBlock` when nothing can be taken now; `BrokenPipe` after
     /// [`Self::shutdown`]; anything else is the end of the connection.
     pub fn try_write(&self, plain: &[u8]) -> io::Result<usize> {
+        if let Some(websocket) = &self.websocket {
+            return websocket.borrow_mut().try_write(self, plain);
+        }
+        self.write_below(plain)
+    }
+
+    fn write_below(&self, plain: &[u8]) -> io::Result<usize> {
         if self.closing.get() != Closing::Open {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -171,12 +201,20 @@ impl Connection {
         }
     }
 
-    /// Sends what TLS still holds, and finishes a [`Self::shutdown`].
+    /// Sends what TLS and WebSocket still hold, and finishes a
+    /// [`Self::shutdown`].
     ///
     /// # Errors
     /// `WouldBlock` while bytes are left: wait for [`Self::writable`] and try
     /// again; anything else is the end of the connection.
     pub fn try_flush(&self) -> io::Result<()> {
+        if let Some(websocket) = &self.websocket {
+            let mut websocket = websocket.borrow_mut();
+            websocket.flush(self)?;
+            if websocket.is_shut_down() {
+                self.shutdown_below();
+            }
+        }
         if let Some(tls) = &self.tls {
             handshake::send(&self.socket, &mut tls.borrow_mut())?;
         }
@@ -187,9 +225,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether TLS holds bytes that [`Self::try_flush`] has yet to send.
+    /// Whether TLS or WebSocket holds bytes that [`Self::try_flush`] has yet to
+    /// send.
     pub fn has_unsent(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.borrow().wants_write())
+        self.websocket.as_ref().is_some_and(|websocket| websocket.borrow().has_unsent())
+            || self.tls.as_ref().is_some_and(|tls| tls.borrow().wants_write())
     }
 
     /// Tells the other end that nothing more will come: `close_notify`, then
@@ -198,13 +238,20 @@ impl Connection {
     /// # Errors
     /// As [`Self::try_flush`], which finishes what could not be sent at once.
     pub fn shutdown(&self) -> io::Result<()> {
+        match &self.websocket {
+            Some(websocket) => websocket.borrow_mut().shut_down(),
+            None => self.shutdown_below(),
+        }
+        self.try_flush()
+    }
+
+    fn shutdown_below(&self) {
         if self.closing.get() == Closing::Open {
             self.closing.set(Closing::Notified);
             if let Some(tls) = &self.tls {
                 tls.borrow_mut().send_close_notify();
             }
         }
-        self.try_flush()
     }
 
     /// Lets the end of this connection be a reset, so that the other end does
@@ -219,7 +266,8 @@ impl Connection {
     /// # Errors
     /// When the reactor cannot watch the socket.
     pub async fn readable(&self) -> io::Result<()> {
-        if self.has_unread() {
+        let decoded = self.websocket.as_deref().is_some_and(|layer| layer.borrow().has_news());
+        if self.has_unread() || decoded {
             return Ok(());
         }
         match &self.tls {
@@ -268,6 +316,17 @@ impl Socket for Connection {
     }
 }
 
+/// TLS or TCP, as a WebSocket sees it.
+impl Below for Connection {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_below(buffer)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_below(bytes)
+    }
+}
+
 /// Whether plaintext or the end has arrived and was not read yet: the socket
 /// will not tell about it again.
 fn has_news(session: &mut Session) -> bool {
@@ -283,6 +342,7 @@ impl fmt::Debug for Connection {
             .debug_struct("Connection")
             .field("socket", self.socket.get_ref())
             .field("encrypted", &self.is_encrypted())
+            .field("websocket", &self.websocket)
             .field("closing", &self.closing.get())
             .finish()
     }

@@ -16,16 +16,22 @@ use super::open_error::{OpenError, OpenFailure, OpenStep};
 use super::resolve::resolve;
 use super::socket::SocketOptions;
 use super::tls_setup::{TlsSetupError, client_config};
+use super::upgrade::upgrade;
 use super::wait;
 use crate::config::{RelayAddress, Security};
 
 /// Longest time for a TCP connection to any of a relay's addresses.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time for the answer to the `CONNECT` in clear.
+/// Longest time for the answer to the `CONNECT` in clear, or to the request
+/// for a WebSocket.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for the TLS handshake, which takes several round trips of a
 /// mobile uplink and a slow processor's arithmetic.
 pub const TLS_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Ports that a `Host` header leaves out (RFC 9110 section 4.2).
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
 /// How TLS to a relay begins (`protocol.md` 2.2 and 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +48,7 @@ pub enum Opening {
 pub struct Timeouts {
     /// A TCP connection to any of the relay's addresses.
     pub dial: Duration,
-    /// The answer to the `CONNECT` in clear.
+    /// The answer to the `CONNECT` in clear, or to the request for a WebSocket.
     pub connect: Duration,
     /// The TLS handshake.
     pub tls: Duration,
@@ -58,6 +64,7 @@ impl Default for Timeouts {
 /// roots and the sessions for resumption are shared.
 pub struct Connector {
     tls: Option<Tls>,
+    websocket: bool,
     timeouts: Timeouts,
     options: SocketOptions,
 }
@@ -88,7 +95,8 @@ impl Connector {
                 })
             }
         };
-        Ok(Self { tls, timeouts: Timeouts::default(), options: SocketOptions::TUNNEL })
+        let (timeouts, options) = (Timeouts::default(), SocketOptions::TUNNEL);
+        Ok(Self { tls, websocket: false, timeouts, options })
     }
 
     /// The same with other timeouts.
@@ -103,7 +111,15 @@ impl Connector {
         Self { options, ..self }
     }
 
-    /// Opens a connection to `relay`. Without TLS, `opening` has no meaning.
+    /// The same with everything inside a WebSocket, or not.
+    #[must_use]
+    pub fn inside_websocket(self, websocket: bool) -> Self {
+        Self { websocket, ..self }
+    }
+
+    /// Opens a connection to `relay`. Without TLS, `opening` has no meaning,
+    /// and inside a WebSocket it is always [`Opening::Direct`]: the networks
+    /// that need one know nothing else.
     ///
     /// # Errors
     /// Says what happened and what can be mended; see
@@ -131,18 +147,17 @@ impl Connector {
             .await
             .map_err(OpenFailure::Dial)?;
         let Some(tls) = &self.tls else {
-            return Ok(Connection::plain(socket));
+            let connection = Connection::plain(socket);
+            return self.finish(connection, &relay.host, relay.port, HTTP_PORT).await;
         };
         let name = tls.name.as_ref().unwrap_or(&relay.host);
         let expected = ServerName::try_from(name.clone()).map_err(|_| OpenFailure::Name)?;
         let config = match opening {
+            _ if self.websocket => &tls.with_sni,
             Opening::Direct => &tls.with_sni,
             Opening::ClearConnect => {
                 let deadline = Instant::now() + self.timeouts.connect;
-                let authority = match &expected {
-                    ServerName::IpAddress(_) if name.contains(':') => format!("[{name}]"),
-                    _ => name.clone(),
-                };
+                let authority = bracketed(name);
                 wait::before(deadline, clear_connect(&socket, &authority))
                     .await
                     .ok_or(OpenFailure::Timeout(OpenStep::Connect))?
@@ -157,8 +172,36 @@ impl Connector {
         handshake(&socket, &mut session, &[], deadline)
             .await
             .ok_or(OpenFailure::Timeout(OpenStep::Tls))??;
-        Ok(Connection::encrypted(socket, session))
+        let connection = Connection::encrypted(socket, session);
+        self.finish(connection, name, relay.port, HTTPS_PORT).await
     }
+
+    /// Opens the WebSocket, where one is wanted, at the server `name`.
+    async fn finish(
+        &self,
+        connection: Connection,
+        name: &str,
+        port: u16,
+        usual_port: u16,
+    ) -> Result<Connection, OpenFailure> {
+        if !self.websocket {
+            return Ok(connection);
+        }
+        let mut host = bracketed(name);
+        if port != usual_port {
+            host = format!("{host}:{port}");
+        }
+        let deadline = Instant::now() + self.timeouts.connect;
+        wait::before(deadline, upgrade(connection, &host))
+            .await
+            .ok_or(OpenFailure::Timeout(OpenStep::WebSocket))?
+            .map_err(OpenFailure::WebSocket)
+    }
+}
+
+/// A name or address as it stands before a port.
+fn bracketed(name: &str) -> String {
+    if name.contains(':') { format!("[{name}]") } else { name.to_owned() }
 }
 
 fn connect_failure(error: ClearConnectError, name: &str) -> OpenFailure {
@@ -177,6 +220,7 @@ impl fmt::Debug for Connector {
         formatter
             .debug_struct("Connector")
             .field("tls", &self.tls.is_some())
+            .field("websocket", &self.websocket)
             .field("timeouts", &self.timeouts)
             .field("options", &self.options)
             .finish()

@@ -20,7 +20,9 @@ mod resolve;
 mod service;
 mod socket;
 mod tls_setup;
+mod upgrade;
 mod wait;
+pub mod websocket;
 
 pub use acceptor::{AcceptError, Acceptor, TLS_ACCESS_DENIED};
 pub use certificate::{CertificateFault, CertificateProblem};

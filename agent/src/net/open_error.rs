@@ -9,6 +9,7 @@ use super::dial::DialError;
 use super::handshake::HandshakeError;
 use super::resolve::ResolveError;
 use super::socket::{InWords, printable};
+use super::websocket::UpgradeError;
 use crate::config::RelayAddress;
 
 /// A relay that could not be connected to.
@@ -60,6 +61,8 @@ pub enum OpenFailure {
     Certificate(Box<CertificateProblem>),
     /// It and we have no TLS in common, or it broke the protocol.
     Tls(String),
+    /// It opened no WebSocket.
+    WebSocket(UpgradeError),
     /// It did not answer in time.
     Timeout(OpenStep),
     /// The connection failed.
@@ -73,6 +76,8 @@ pub enum OpenStep {
     Connect,
     /// The TLS handshake.
     Tls,
+    /// The answer to the request for a WebSocket.
+    WebSocket,
 }
 
 impl OpenError {
@@ -170,6 +175,11 @@ impl fmt::Display for OpenFailure {
             Self::Tls(text) => write!(formatter, "TLS failed: {text}"),
             Self::Timeout(OpenStep::Connect) => formatter.write_str("no answer to CONNECT in time"),
             Self::Timeout(OpenStep::Tls) => formatter.write_str("no answer to TLS in time"),
+            Self::WebSocket(error) => error.fmt(formatter),
+            Self::Timeout(OpenStep::WebSocket) => formatter.write_str(
+                "no answer to the WebSocket request in time; is it a Kitelet relay? Remove \
+                 wschunks if this network lets ordinary tunnels through",
+            ),
             Self::Io(error) => write!(formatter, "connection lost: {}", InWords(error)),
         }
     }

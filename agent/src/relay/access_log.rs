@@ -65,11 +65,6 @@ impl AccessLog {
         Ok(Self { settings, output: RefCell::new(output), complains: Cell::new(true) })
     }
 
-    /// Whether anybody wants to know.
-    pub(super) fn is_on(&self) -> bool {
-        self.settings.is_some()
-    }
-
     /// Opens the file anew, after somebody has moved it away.
     pub(super) fn reopen(&self) {
         let Some(settings) = &self.settings else { return };

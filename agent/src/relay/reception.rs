@@ -191,12 +191,11 @@ async fn lead_http(relay: &Rc<Relay>, caller: Caller) -> Led {
         answer::answer(&caller.connection, &answer).await;
         return Led::Away;
     }
-    if websocket::is_asked_for(&head) {
-        return match websocket::accept(caller, &head).await {
-            Some(caller) => Led::On(caller),
-            None => Led::Away,
-        };
-    }
+    let caller = match websocket::open(caller, &head).await {
+        Ok(caller) => return Led::On(caller),
+        Err(Some(caller)) => caller,
+        Err(None) => return Led::Away,
+    };
     if !is_let_in(&relay.active().settings.visitor_rules, caller.from.peer.ip()) {
         if is_connect(&head) {
             answer::answer(&caller.connection, reply::FORBIDDEN).await;
@@ -226,7 +225,8 @@ async fn lead_connect(relay: &Rc<Relay>, caller: Caller, head: &[u8]) -> Led {
         443 => has("https") || relay.active().certificates.borrow().find(&host).is_some(),
         _ => false,
     };
-    if !leads_on && !(relay.active().settings.raw_ports.allows(port) && has("raw")) {
+    let is_raw = || relay.active().settings.raw_ports.allows(port) && has("raw");
+    if !(leads_on || is_raw()) {
         answer::answer(&caller.connection, reply::UNAVAILABLE).await;
         return Led::Away;
     }

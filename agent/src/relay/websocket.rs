@@ -1,11 +1,29 @@
-//! Tunnels that come inside a WebSocket.
+//! Tunnels that come inside a WebSocket, from networks that let nothing else
+//! through.
 
+use super::answer;
 use super::caller::Caller;
+use crate::net::websocket::{End, accept_upgrade};
 
-pub(super) fn is_asked_for(_head: &[u8]) -> bool {
-    false
-}
-
-pub(super) async fn accept(_caller: Caller, _head: &[u8]) -> Option<Caller> {
-    None
+/// Opens the WebSocket that a head asks for.
+///
+/// # Errors
+/// The caller, when the head asks for none; nobody, when the caller was told
+/// what is wrong with it, or is gone.
+pub(super) async fn open(caller: Caller, head: &[u8]) -> Result<Caller, Option<Caller>> {
+    match accept_upgrade(head) {
+        None => Err(Some(caller)),
+        Some(Err(refusal)) => {
+            answer::answer(&caller.connection, &refusal.response()).await;
+            Err(None)
+        }
+        Some(Ok(response)) => {
+            let Caller { connection, from } = caller;
+            if answer::write(&connection, &response).await.is_err() {
+                return Err(None);
+            }
+            let connection = connection.into_websocket(End::Server, Vec::new());
+            Ok(Caller { connection, from })
+        }
+    }
 }

@@ -12,6 +12,8 @@
 
 mod backlog;
 mod notify;
+#[cfg(feature = "relay")]
+mod public;
 mod receive;
 mod send;
 mod transfer;
@@ -28,8 +30,8 @@ use smol::future;
 
 use crate::net::Connection;
 use crate::wire::{
-    Answer, Beat, HEADER_ROOM, Heartbeat, MAX_BODY_BYTES, Open, Quota, Session, SignOfLife,
-    TunnelRequest, WireError,
+    Answer, Beat, HEADER_ROOM, Heartbeat, MAX_BODY_BYTES, Open, Quota, Session, TunnelRequest,
+    WireError,
 };
 pub(crate) use backlog::Backlog;
 pub(crate) use notify::Notify;
@@ -146,7 +148,8 @@ pub(crate) trait Owner {
 pub(crate) enum News {
     /// An answer to a request for kites.
     Answer(Box<Answer>),
-    /// A request for kites.
+    /// A request for kites, which only agents send.
+    #[cfg_attr(not(feature = "relay"), expect(dead_code, reason = "an agent never looks at it"))]
     Request(Box<TunnelRequest>),
     /// What is left of the quota.
     Quota(Quota),
@@ -165,6 +168,7 @@ pub(crate) enum TunnelEnd {
     /// The other end broke the protocol.
     Protocol(WireError),
     /// This end closed it, for this reason.
+    #[cfg(feature = "relay")]
     Dropped(&'static str),
 }
 
@@ -328,29 +332,6 @@ impl Tunnel {
         }
     }
 
-    /// Asks the other end for a sign of life; whether one comes by `deadline`.
-    pub(crate) async fn shows_life(&self, deadline: Instant) -> bool {
-        let asked = Instant::now();
-        self.with_session(|session| session.show_life(SignOfLife::Ping));
-        let heard = async {
-            loop {
-                let hearing = self.hearing.listen();
-                if self.is_over.get() {
-                    return false;
-                }
-                if self.heard.get() > asked {
-                    return true;
-                }
-                hearing.await;
-            }
-        };
-        let timeout = async {
-            Timer::at(deadline).await;
-            false
-        };
-        future::or(heard, timeout).await
-    }
-
     /// Ends the tunnel; its `run` returns this.
     pub(crate) fn drop_with(&self, end: TunnelEnd) {
         self.failure.set(Some(end));
@@ -376,6 +357,7 @@ impl TunnelEnd {
             Self::Lost(error) => format!("the tunnel was lost: {error}"),
             Self::Silent => format!("the {peer} does not answer any more"),
             Self::Protocol(error) => format!("the {peer} sent {error}"),
+            #[cfg(feature = "relay")]
             Self::Dropped(why) => (*why).to_owned(),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use event_listener::listener;
 
 use super::{Tunnel, TunnelEnd};
-use crate::wire::{HEADER_ROOM, MAX_BODY_BYTES, Open, Session};
+use crate::wire::{HEADER_ROOM, MAX_BODY_BYTES, Session};
 
 /// Control frames that are written in one turn, in bytes.
 const CONTROL_BYTES: usize = 8 * 1024;
@@ -54,23 +54,6 @@ impl Tunnel {
                 }
             }
         }
-    }
-
-    /// Opens a stream, as the relay does, with as much of `first` as goes in
-    /// one frame, and says how much. `None` when the other end has its limit of
-    /// streams. To be called when the tunnel has room.
-    pub(crate) fn open(&self, open: &Open<'_>, first: &[u8]) -> Option<(u32, usize)> {
-        if self.is_over.get() {
-            return None;
-        }
-        let mut session = self.session.borrow_mut();
-        self.flush_session(&mut session);
-        let room = self.max_body.saturating_sub(open.header_bytes());
-        let sent = first.len().min(room);
-        let mut frame = Vec::with_capacity(sent + 512);
-        let stream = session.open(Instant::now(), open, &first[..sent], &mut frame)?;
-        self.send(&frame);
-        Some((stream, sent))
     }
 
     /// Reads once from a socket into the tunnel. The socket is given as a
@@ -168,7 +151,7 @@ impl Tunnel {
     }
 
     /// Sends a frame as far as the connection takes it; the rest waits.
-    fn send(&self, frame: &[u8]) {
+    pub(super) fn send(&self, frame: &[u8]) {
         let mut outgoing = self.outgoing.borrow_mut();
         let taken = if outgoing.is_empty() { self.try_write(frame) } else { 0 };
         outgoing.bytes.extend_from_slice(&frame[taken..]);
@@ -183,7 +166,7 @@ impl Tunnel {
         self.flush_session(&mut self.session.borrow_mut());
     }
 
-    fn flush_session(&self, session: &mut Session) {
+    pub(super) fn flush_session(&self, session: &mut Session) {
         loop {
             let mut outgoing = self.outgoing.borrow_mut();
             if !outgoing.is_empty() {

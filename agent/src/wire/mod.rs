@@ -44,6 +44,7 @@ pub use registration::{KiteState, Random, Registration, Step};
 pub use request::{KiteRequest, TunnelRequest, VERSION};
 pub use secret::Secret;
 pub use session::{Event, HALF_CLOSED_LIMIT, Open, Role, Session, SessionSettings, SignOfLife};
+#[cfg(feature = "relay")]
 pub(crate) use signature::write_hex;
 pub use signature::{
     DYNDNS_SIGNATURE_LENGTH, SALT_LENGTH, SIGNATURE_LENGTH, Salt, WINDOW_SECONDS, sign, sign_at,

@@ -45,6 +45,11 @@ impl Agent {
     }
 
     pub fn start_at(relay_port: u16, lines: &str) -> Self {
+        Self::start_encrypted_at(relay_port, &format!("nossl\n{lines}"))
+    }
+
+    /// An agent of a relay with TLS; `lines` say which certificate it has.
+    pub fn start_encrypted_at(relay_port: u16, lines: &str) -> Self {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_kitelet")), relay_port, lines)
     }
 
@@ -53,7 +58,7 @@ impl Agent {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]);
         command.arg(env!("CARGO_BIN_EXE_kitelet"));
-        Self::spawn(command, relay.port(), lines)
+        Self::spawn(command, relay.port(), &format!("nossl\n{lines}"))
     }
 
     fn spawn(mut command: Command, relay_port: u16, lines: &str) -> Self {
@@ -62,7 +67,7 @@ impl Agent {
         let name = format!("agent-{}-{number}.rc", std::process::id());
         let config = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let lines = lines.replace("SECRET", SECRET);
-        let text = format!("nossl\nfrontend = 127.0.0.1:{relay_port}\n{lines}\n");
+        let text = format!("frontend = 127.0.0.1:{relay_port}\n{lines}\n");
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create(true)

@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use async_io::Async;
+use kitelet::net::websocket::{End, accept_upgrade};
 use kitelet::net::{Acceptor, Connection};
 use kitelet::wire::HeadReader;
 use smol::LocalExecutor;
@@ -106,21 +107,37 @@ async fn take(relay: Rc<Relay>, socket: Async<TcpStream>, peer: SocketAddr) {
         }
         _ => Connection::plain(socket),
     };
-    let mut reader = HeadReader::new(MAX_HEAD_BYTES);
-    let mut buffer = vec![0; 16 * 1024];
-    let (head, rest) = loop {
-        let Ok(length) = tunnel::read(&connection, &mut buffer).await else { return };
-        let mut input = &buffer[..length];
-        match reader.read(&mut input) {
-            Ok(Some(head)) => break (head.to_vec(), input.to_vec()),
-            Ok(None) if length > 0 => {}
-            _ => return,
+    let Some((mut head, mut rest)) = read_head(&connection).await else { return };
+    let mut connection = connection;
+    if let Some(upgrade) = accept_upgrade(&head) {
+        let answer = upgrade.unwrap_or_else(|refusal| refusal.response());
+        let is_open = answer.starts_with(b"HTTP/1.1 101 ");
+        if tunnel::write(&connection, &answer).await.is_err() || !is_open {
+            return;
         }
-    };
+        connection = connection.into_websocket(End::Server, rest);
+        let Some(inner) = read_head(&connection).await else { return };
+        (head, rest) = inner;
+    }
     if head.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"CONNECT PageKite:")) {
         handshake::take_tunnel(&relay, connection, &head, &rest).await;
     } else {
         take_visitor(&relay, connection, peer, head, rest).await;
+    }
+}
+
+/// The head of a request, and what came behind it.
+async fn read_head(connection: &Connection) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut reader = HeadReader::new(MAX_HEAD_BYTES);
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let length = tunnel::read(connection, &mut buffer).await.ok()?;
+        let mut input = &buffer[..length];
+        match reader.read(&mut input) {
+            Ok(Some(head)) => return Some((head.to_vec(), input.to_vec())),
+            Ok(None) if length > 0 => {}
+            _ => return None,
+        }
     }
 }
 
