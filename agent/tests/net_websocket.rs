@@ -41,7 +41,7 @@ async fn pair(encrypted: bool, glued: &[u8]) -> (Connection, Connection) {
         let connection = if encrypted {
             Acceptor::from_pem(identity.pem.as_bytes(), identity.key_pem.as_bytes())
                 .expect("identity")
-                .accept(socket, soon())
+                .accept(socket, &[], soon())
                 .await
                 .expect("handshake")
         } else {

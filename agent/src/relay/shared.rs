@@ -125,11 +125,6 @@ impl Relay {
         admission::Now { seconds: self.seconds(), unix_seconds: unix_seconds() }
     }
 
-    /// How long the relay has been running.
-    pub(super) fn uptime(&self) -> Duration {
-        self.started.elapsed()
-    }
-
     pub(super) fn is_stopping(&self) -> bool {
         self.is_stopping.get()
     }
