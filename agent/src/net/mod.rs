@@ -1,6 +1,6 @@
 //! Sockets, TLS and DNS: everything that waits for, or fails because of, the
 //! network. Nothing outside this room names `rustls`, and nothing inside it
-//! knows a frame.
+//! knows a frame of PageKite's.
 //!
 //! Every socket is non-blocking and lives in the reactor of the one thread.
 //! Names are looked up on threads of their own ([`resolve`]), and all waiting
