@@ -14,8 +14,11 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "connect")]
 pub mod connect;
+#[cfg(all(unix, feature = "relay"))]
+mod demo;
 #[cfg(unix)]
 mod html;
+#[cfg(unix)]
 pub mod http;
 pub mod net;
 #[cfg(all(unix, feature = "relay"))]

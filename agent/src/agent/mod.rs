@@ -19,7 +19,7 @@ mod visitors;
 use std::rc::Rc;
 
 use log::{info, warn};
-use smol::LocalExecutor;
+use smol::{LocalExecutor, Task};
 
 use crate::config::Settings;
 use crate::net::{Connector, TlsSetupError};
@@ -32,7 +32,30 @@ use visitors::Visitors;
 ///
 /// # Errors
 /// A file that `settings` names cannot be used.
-pub fn run(mut settings: Settings) -> Result<(), TlsSetupError> {
+pub fn run(settings: Settings) -> Result<(), TlsSetupError> {
+    // It lives as long as the program, and tasks may then refer to it.
+    let executor: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
+    let tasks = start(executor, settings)?;
+    info!("{} starts", crate::wire::VERSION);
+    let stopped = async_io::block_on(executor.run(signals::wait_for_stop()));
+    match stopped {
+        Ok(()) => info!("stopped by a signal"),
+        Err(error) => warn!("stopped: signals cannot be watched: {error}"),
+    }
+    drop(tasks);
+    // What the tasks still had to tell is told while they are dropped.
+    while executor.try_tick() {}
+    Ok(())
+}
+
+/// Flies the kites as long as the tasks live.
+///
+/// # Errors
+/// A file that `settings` names cannot be used.
+pub(crate) fn start(
+    executor: &'static LocalExecutor<'static>,
+    mut settings: Settings,
+) -> Result<Vec<Task<()>>, TlsSetupError> {
     let connector = Connector::new(&settings.security)?.inside_websocket(settings.websocket);
     let streams = limits::raise_open_files() / settings.relays.len().max(1);
     if streams < settings.max_streams {
@@ -44,23 +67,9 @@ pub fn run(mut settings: Settings) -> Result<(), TlsSetupError> {
     }
     let visitors = Visitors::new(settings.kites.clone(), settings.error_urls.clone());
     let relays = settings.relays.clone();
-    // It lives as long as the program, and tasks may then refer to it.
-    let executor: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
     let visitors = Rc::new(visitors);
     let context =
         Rc::new(Context { executor, settings, connector, visitors, buffers: Buffers::new() });
-    info!("{} starts", crate::wire::VERSION);
-    let tasks: Vec<_> = relays
-        .into_iter()
-        .map(|relay| executor.spawn(Supervisor::new(Rc::clone(&context), relay).run()))
-        .collect();
-    let stopped = async_io::block_on(executor.run(signals::wait_for_stop()));
-    match stopped {
-        Ok(()) => info!("stopped by a signal"),
-        Err(error) => warn!("stopped: signals cannot be watched: {error}"),
-    }
-    drop(tasks);
-    // What the tasks still had to tell is told while they are dropped.
-    while executor.try_tick() {}
-    Ok(())
+    let supervise = |relay| executor.spawn(Supervisor::new(Rc::clone(&context), relay).run());
+    Ok(relays.into_iter().map(supervise).collect())
 }

@@ -90,6 +90,9 @@ pub(super) enum Command {
     /// `ssh-config`.
     #[cfg(feature = "connect")]
     SshConfig(SshConfigArguments),
+    /// `demo`.
+    #[cfg(feature = "relay")]
+    Demo,
     /// This text is asked for.
     Help(String),
 }
@@ -112,6 +115,12 @@ struct CheckArguments {
     #[argh(option, short = 'c', arg_name = "file")]
     config: Vec<PathBuf>,
 }
+
+/// Show a relay, an agent and two services at work, all on this machine.
+#[cfg(feature = "relay")]
+#[derive(FromArgs, Debug)]
+#[argh(note = "Prints what to open and what to try. Ctrl-C ends it.")]
+struct DemoArguments {}
 
 /// The short form; its help is that of the program.
 #[derive(FromArgs, Debug, Default, PartialEq, Eq)]
@@ -177,6 +186,8 @@ pub(super) fn read(arguments: &[String]) -> Result<Command, String> {
         Some((&("connect" | "ssh-config"), _)) => Err("this kitelet is built without the \
              visitor's commands, as those for routers are; use it on the visitor's computer"
             .into()),
+        #[cfg(feature = "relay")]
+        Some((&"demo", rest)) => options::<DemoArguments>("demo", rest, |_| Command::Demo),
         Some((&"help", _)) => Ok(Command::Help(help())),
         Some(_) if words.iter().any(|word| matches!(*word, "--help" | "-h")) => {
             Ok(Command::Help(help()))

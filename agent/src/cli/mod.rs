@@ -7,6 +7,8 @@ mod check;
 #[cfg(feature = "connect")]
 mod connect;
 #[cfg(feature = "relay")]
+mod demo;
+#[cfg(feature = "relay")]
 mod relay;
 mod run;
 mod short;
@@ -49,6 +51,9 @@ pub enum Outcome {
     /// It is a relay, and may load its configuration again.
     #[cfg(feature = "relay")]
     Relay(Box<RelaySettings>, RelaySources),
+    /// It shows everything at once on this machine.
+    #[cfg(feature = "relay")]
+    Demo,
     /// It brings somebody to a kite.
     #[cfg(feature = "connect")]
     Visit(Box<crate::connect::Visit>),
@@ -63,6 +68,8 @@ pub fn main() -> ExitCode {
         Outcome::Start(settings) => run::start(*settings),
         #[cfg(feature = "relay")]
         Outcome::Relay(settings, sources) => relay::start(*settings, sources),
+        #[cfg(feature = "relay")]
+        Outcome::Demo => demo::start(&mut output, &mut errors),
         #[cfg(feature = "connect")]
         Outcome::Visit(visit) => connect::start(*visit, &mut output, &mut errors),
     }
@@ -104,6 +111,8 @@ pub fn command(
         Ok(args::Command::SshConfig(arguments)) => {
             ssh_config::command(&arguments, environment, output, errors)
         }
+        #[cfg(feature = "relay")]
+        Ok(args::Command::Demo) => Outcome::Demo,
         Ok(args::Command::Help(text)) => {
             say(output, &text);
             Outcome::Exit(EXIT_STOPPED)

@@ -46,6 +46,18 @@ impl Active {
         let certificates =
             Certificates::read(&settings.certificates, settings.default_certificate.as_deref())
                 .map_err(ActiveError::Tls)?;
+        Self::with_certificates(settings, certificates, environment)
+    }
+
+    /// The same with certificates that were read already.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn with_certificates(
+        settings: RelaySettings,
+        certificates: Certificates,
+        environment: &dyn Environment,
+    ) -> Result<Self, ActiveError> {
         let mut grants = settings.grants.clone();
         if let Some(path) = &settings.kites_file {
             let (lines, warnings) =

@@ -23,7 +23,7 @@ const READ_BYTES: usize = 4096;
 ///
 /// # Errors
 /// The connection broke, or the other end took too long.
-pub(super) async fn write(connection: &Connection, mut bytes: &[u8]) -> io::Result<()> {
+pub(crate) async fn write(connection: &Connection, mut bytes: &[u8]) -> io::Result<()> {
     let work = async {
         while !bytes.is_empty() {
             match connection.try_write(bytes) {

@@ -53,6 +53,14 @@ impl Certificates {
         Ok(Self { held, default })
     }
 
+    /// One certificate that lies in no file, for every name that is not asked
+    /// for as well.
+    pub(super) fn of(name: &str, acceptor: Acceptor) -> Self {
+        let files = CertificateFiles { name: name.to_owned(), path: PathBuf::new() };
+        let stamp = stamp(&files.path);
+        Self { held: vec![Certificate { files, acceptor, stamp, bad: None }], default: Some(0) }
+    }
+
     /// The same certificates, whose files are found elsewhere from now on.
     pub(super) fn moved(mut self, files: &[CertificateFiles]) -> Self {
         for (held, files) in self.held.iter_mut().zip(files) {

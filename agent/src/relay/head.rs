@@ -20,7 +20,7 @@ const READ_BYTES: usize = 4096;
 
 /// What came in place of a head.
 #[derive(Debug)]
-pub(super) enum NoHead {
+pub(crate) enum NoHead {
     /// Nothing, until the connection ended or time was up.
     Nothing,
     /// A part of it, when time was up.
@@ -35,7 +35,7 @@ pub(super) enum NoHead {
 
 /// Reads a head; what follows it stays unread. `patience` is how long the first
 /// byte may take.
-pub(super) async fn read_head(
+pub(crate) async fn read_head(
     connection: &Connection,
     patience: Duration,
 ) -> Result<Vec<u8>, NoHead> {

@@ -39,7 +39,6 @@ pub mod admission;
 pub mod arrival;
 pub mod authority;
 pub mod challenge;
-pub mod demo_page;
 pub mod flights;
 pub mod grants;
 pub mod page;
@@ -52,5 +51,9 @@ pub mod takeover;
 pub mod visitor_rates;
 pub mod windows;
 
+pub(crate) use answer::write;
+pub(crate) use head::read_head;
 pub use listener::BindError;
+pub(crate) use service::{Doings, Embedded};
 pub use service::{StartError, run};
+pub(crate) use visit::header;

@@ -54,6 +54,8 @@ impl Permit {
     pub(super) fn count(&mut self, (sent, received): (u64, u64)) -> ((u64, u64), bool) {
         let new = (sent - self.counted.0, received - self.counted.1);
         self.counted = (sent, received);
+        let (to_kites, from_kites) = self.relay.traffic.get();
+        self.relay.traffic.set((to_kites + new.0, from_kites + new.1));
         let may_go_on = self.inner.as_ref().is_none_or(|inner| {
             let mut quotas = self.relay.quotas.borrow_mut();
             quotas.used(inner, new.0 + new.1, &self.quota, Instant::now()).is_ok()

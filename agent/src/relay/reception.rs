@@ -192,7 +192,16 @@ async fn lead_http(relay: &Rc<Relay>, caller: Caller) -> Led {
         return Led::Away;
     }
     let caller = match websocket::open(caller, &head).await {
-        Ok(caller) => return Led::On(caller),
+        Ok(caller) => {
+            // What a visitor would send inside of it is for nobody.
+            match read_head(&caller.connection, FIRST_BYTE_TIME).await {
+                Ok(head) if TunnelRequest::is_tunnel(&head) => {
+                    handshake::take(relay, caller, &head).await;
+                }
+                _ => debug!("{}: a WebSocket without a tunnel", caller.from.peer),
+            }
+            return Led::Away;
+        }
         Err(Some(caller)) => caller,
         Err(None) => return Led::Away,
     };

@@ -15,11 +15,13 @@ use smol::{LocalExecutor, Task, future};
 
 use super::access_log::AccessLog;
 use super::active::Active;
+use super::certificates::Certificates;
 use super::listener::{BindError, Purpose, accept, bind, purposes};
 use super::reception::receive;
 use super::shared::{Relay, inside};
 use super::stop::stop;
 use crate::config::{Host, RelaySettings, RelaySources};
+use crate::net::Acceptor;
 use crate::system::limits;
 use crate::system::signals::{Order, Orders};
 
@@ -46,6 +48,49 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 30\r\n\
 pub fn run(settings: RelaySettings, sources: RelaySources) -> Result<(), StartError> {
     let service = Service::prepare(settings, sources)?;
     async_io::block_on(service.executor.run(service.serve()))
+}
+
+/// A relay inside of another program.
+pub(crate) struct Embedded(Service);
+
+/// What a running relay is doing.
+pub(crate) struct Doings {
+    pub(crate) tunnels: usize,
+    pub(crate) kites: Vec<String>,
+    pub(crate) streams: usize,
+    pub(crate) visits: u64,
+    /// Bytes of visitors to kites, and of kites to visitors.
+    pub(crate) traffic: (u64, u64),
+}
+
+impl Embedded {
+    /// Starts a relay on these ports, which belong to the addresses and ports
+    /// of `settings` in their order, with one certificate.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn start(
+        executor: &'static LocalExecutor<'static>,
+        settings: RelaySettings,
+        certificate: (&str, Acceptor),
+        listeners: Vec<TcpListener>,
+    ) -> Result<Self, StartError> {
+        let certificates = Certificates::of(certificate.0, certificate.1);
+        Service::embedded(executor, settings, certificates, listeners).map(Self)
+    }
+
+    /// What it is doing now.
+    pub(crate) fn doings(&self) -> Doings {
+        let relay = &self.0.relay;
+        let tunnels = relay.tunnels.borrow();
+        Doings {
+            tunnels: tunnels.len(),
+            kites: relay.flights.borrow().iter().map(|(kite, _)| kite.to_string()).collect(),
+            streams: tunnels.values().map(|agent| agent.streams.get()).sum(),
+            visits: relay.visits.get(),
+            traffic: relay.traffic.get(),
+        }
+    }
 }
 
 /// A relay and its listening ports.
@@ -79,6 +124,26 @@ impl Service {
         let settings = locked_in(active.settings.clone());
         let log = AccessLog::open(settings.access_log.clone()).map_err(StartError::AccessLog)?;
         let relay = Relay::new(executor, active.with(settings), log);
+        let service = Self { executor, relay, ports: RefCell::default(), sources };
+        for (purpose, listener) in wanted.into_iter().zip(listeners) {
+            service.listen(purpose, listener).map_err(StartError::Reactor)?;
+        }
+        Ok(service)
+    }
+
+    /// A relay inside of another program, which has bound its ports.
+    fn embedded(
+        executor: &'static LocalExecutor<'static>,
+        settings: RelaySettings,
+        certificates: Certificates,
+        listeners: Vec<TcpListener>,
+    ) -> Result<Self, StartError> {
+        let wanted = purposes(&settings);
+        let active = Active::with_certificates(settings, certificates, &Host);
+        let active = active.map_err(|error| StartError::Files(error.to_string()))?;
+        let log = AccessLog::open(None).map_err(StartError::AccessLog)?;
+        let relay = Relay::new(executor, active, log);
+        let sources = RelaySources(Vec::new());
         let service = Self { executor, relay, ports: RefCell::default(), sources };
         for (purpose, listener) in wanted.into_iter().zip(listeners) {
             service.listen(purpose, listener).map_err(StartError::Reactor)?;

@@ -52,8 +52,9 @@ pub(super) struct Relay {
     pub(super) access_log: AccessLog,
     /// Connections that are no tunnels (yet).
     pub(super) callers: Cell<usize>,
-    /// Visitors so far.
+    /// Streams of visitors so far, and their bytes to kites and from them.
     pub(super) visits: Cell<u64>,
+    pub(super) traffic: Cell<(u64, u64)>,
     uuid: String,
     started: Instant,
     next_tunnel: Cell<u64>,
@@ -88,6 +89,7 @@ impl Relay {
             access_log,
             callers: Cell::new(0),
             visits: Cell::new(0),
+            traffic: Cell::new((0, 0)),
             uuid: uuid.into_iter().map(char::from).collect(),
             started: now,
             next_tunnel: Cell::new(1),

@@ -59,7 +59,7 @@ pub(super) fn reason(why: &NoHead) -> Option<NotServed> {
 }
 
 /// The value of a header in a head that need not be well formed.
-pub(super) fn header<'h>(head: &'h [u8], name: &str) -> Option<&'h [u8]> {
+pub(crate) fn header<'h>(head: &'h [u8], name: &str) -> Option<&'h [u8]> {
     head.split(|&byte| byte == b'\n').skip(1).find_map(|line| {
         let colon = line.iter().position(|&byte| byte == b':')?;
         let (found, value) = (&line[..colon], &line[colon + 1..]);

@@ -8,12 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{PATH, SUBPROTOCOL, VERSION, accept_for, has_token};
-use crate::http::MAX_HEADERS;
 use crate::net::socket::{InWords, printable};
 
 /// Longest head of an answer, in bytes. A relay's own has 150; proxies add
 /// lines of theirs.
 pub const MAX_ANSWER_BYTES: usize = 8 * 1024;
+/// The most headers of an answer.
+const MAX_HEADERS: usize = 64;
 
 /// A request for a WebSocket, and the answer that is waited for.
 #[derive(Debug)]

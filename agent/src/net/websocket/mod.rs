@@ -20,6 +20,7 @@ mod encode;
 mod fault;
 pub(super) mod layer;
 mod mask;
+#[cfg(unix)]
 mod server;
 
 pub use client::{ClientHandshake, MAX_ANSWER_BYTES, UpgradeError};
@@ -27,6 +28,7 @@ pub use decode::{Decoder, MAX_PAYLOAD_BYTES, Piece};
 pub use encode::{MAX_HEADER_BYTES, Opcode, append_frame};
 pub use fault::Fault;
 pub use layer::{End, MAX_FRAME_BYTES};
+#[cfg(unix)]
 pub use server::{Refusal, accept_upgrade};
 
 use base64::Engine as _;

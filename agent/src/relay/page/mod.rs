@@ -17,9 +17,9 @@ pub use self::words::{Absence, NotServed};
 use crate::html::{document, error_url, escape, frame_url, frameset, shown};
 
 /// Rules of style that the pages of `kitelet demo` share.
-pub(super) const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");
 /// The picture of a kite.
-pub(super) const KITE: &str = include_str!("kite.svg");
+pub(crate) const KITE: &str = include_str!("kite.svg");
 
 /// In place of a name that is none.
 const NO_NAME: &str = "this address";

@@ -7,8 +7,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::page::{KITE, STYLE as PAGE_STYLE};
 use crate::html::{document, escape, shown};
+use crate::relay::page::{KITE, STYLE as PAGE_STYLE};
 
 const STYLE: &str = include_str!("demo.css");
 
@@ -28,42 +28,42 @@ const REFRESH_SECONDS: u32 = 2;
 
 /// The way of a visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route<'a> {
+pub(super) struct Route<'a> {
     /// Name of the kite.
-    pub name: &'a str,
+    pub(super) name: &'a str,
     /// Address that the visitor comes from, as the service is told it
     /// (`X-Forwarded-For`). It may hold anything.
-    pub visitor: Option<&'a str>,
+    pub(super) visitor: Option<&'a str>,
     /// Port of the relay for visitors.
-    pub relay_port: u16,
+    pub(super) relay_port: u16,
     /// What protects the tunnel, such as "TLS 1.3"; `None` is nothing.
-    pub tunnel_tls: Option<&'a str>,
+    pub(super) tunnel_tls: Option<&'a str>,
     /// Port of the sample service.
-    pub service_port: u16,
+    pub(super) service_port: u16,
 }
 
 /// What flies right now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub(super) struct Status {
     /// Since the start.
-    pub uptime: Duration,
+    pub(super) uptime: Duration,
     /// Tunnels that are open.
-    pub tunnels: u64,
+    pub(super) tunnels: u64,
     /// Kites that fly, such as `http:kite.localhost`; the page lists the first
     /// 20 of them.
-    pub kites: Vec<String>,
+    pub(super) kites: Vec<String>,
     /// Streams that are open.
-    pub streams: u64,
+    pub(super) streams: u64,
     /// Visitors' connections since the start.
-    pub visitors: u64,
+    pub(super) visitors: u64,
     /// Bytes that visitors sent.
-    pub bytes_from_visitors: u64,
+    pub(super) bytes_from_visitors: u64,
     /// Bytes that visitors got.
-    pub bytes_to_visitors: u64,
+    pub(super) bytes_to_visitors: u64,
 }
 
 /// The start page, in HTML.
-pub fn start(route: &Route<'_>) -> String {
+pub(super) fn start(route: &Route<'_>) -> String {
     let (in_picture, in_words) = match route.tunnel_tls {
         Some(version) => (version, format!("protected by {version}")),
         None => ("no TLS", "which has no TLS here".to_owned()),
@@ -89,7 +89,7 @@ pub fn start(route: &Route<'_>) -> String {
 }
 
 /// The status page, in HTML; it loads itself again.
-pub fn status_html(status: &Status) -> String {
+pub(super) fn status_html(status: &Status) -> String {
     let mut main = "<h1>What flies right now</h1><div class=\"tiles\">".to_owned();
     for (label, value) in [
         ("up for", duration(status.uptime)),
@@ -125,7 +125,7 @@ pub fn status_html(status: &Status) -> String {
 }
 
 /// The status as an object of JSON with a line end.
-pub fn status_json(status: &Status) -> String {
+pub(super) fn status_json(status: &Status) -> String {
     let kites: Vec<String> = status.kites.iter().map(|kite| json_string(kite)).collect();
     format!(
         "{{\"uptime_seconds\":{},\"tunnels\":{},\"kites\":[{}],\"streams\":{},\"visitors\":{},\
