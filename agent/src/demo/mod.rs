@@ -9,10 +9,11 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use async_io::Timer;
 use ring::digest;
-use smol::LocalExecutor;
+use smol::{LocalExecutor, future};
 
 use crate::agent;
 use crate::config::{
@@ -29,6 +30,9 @@ use service::Service;
 const NAME: &str = "localhost";
 /// Where one would look for it, if it is free.
 const USUAL_PORT: u16 = 8080;
+/// Kites that fly when all is well, and how often to look whether they do.
+const KITES: usize = 2;
+const LOOK_TIME: Duration = Duration::from_millis(10);
 /// The port of the kite that speaks first.
 const RAW_PORT: u16 = 22;
 
@@ -51,12 +55,19 @@ pub(crate) fn run(output: &mut dyn Write) -> Result<(), DemoError> {
     let settings = relay_settings(hosts, port, &secret);
     let relay = Embedded::start(executor, settings, (NAME, acceptor), listeners);
     let relay = Rc::new(relay.map_err(DemoError::Relay)?);
-    let service =
-        Service::start(executor, relay, port, Instant::now()).map_err(DemoError::Listen)?;
+    let service = Service::start(executor, Rc::clone(&relay), port, Instant::now())
+        .map_err(DemoError::Listen)?;
     let settings = agent_settings(port, pin, &secret, &service);
     let _flying = agent::start(executor, settings).map_err(DemoError::Agent)?;
-    tell(output, port);
-    async_io::block_on(executor.run(signals::wait_for_stop())).map_err(DemoError::Listen)
+    let serve = async {
+        while relay.doings().kites.len() < KITES {
+            Timer::after(LOOK_TIME).await;
+        }
+        tell(output, port);
+        future::pending().await
+    };
+    let work = future::or(signals::wait_for_stop(), serve);
+    async_io::block_on(executor.run(work)).map_err(DemoError::Listen)
 }
 
 /// The relay's ports: 8080 if it is free, on IPv4 and, where there is one, on
