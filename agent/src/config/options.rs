@@ -118,6 +118,7 @@ pub(super) enum RelayAction {
     AuthThreads,
     TlsEndpoint,
     TlsDefault,
+    SelfSign,
     VisitorRule,
     TunnelRule,
     AddressRate,

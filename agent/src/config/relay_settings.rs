@@ -40,6 +40,9 @@ pub struct RelaySettings {
     /// one of [`Self::certificates`], and set whenever there are any. A
     /// `tls_default` below a wildcard is the name of the wildcard here.
     pub default_certificate: Option<String>,
+    /// Certificates whose file is not there are made, for agents that know the
+    /// key (`selfsign`).
+    pub self_sign: bool,
     /// Folder of answers to ACME's http-01 challenges (`acme_webroot`).
     pub acme_webroot: Option<PathBuf>,
     /// Which visitors are let in (`client_acl`). The first rule that fits

@@ -12,7 +12,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
-use ring::digest;
 use smol::{LocalExecutor, future};
 
 use crate::agent;
@@ -20,7 +19,7 @@ use crate::config::{
     CertificateName, Grant, KiteFlags, KiteQuota, KiteSettings, Origin, Pin, Rate, RawPorts,
     RelayAddress, RelayLimits, RelaySettings, Security, Settings, TlsSettings,
 };
-use crate::net::{Acceptor, TlsSetupError};
+use crate::net::{Acceptor, SelfSigned, TlsSetupError};
 use crate::relay::{Embedded, StartError};
 use crate::system::signals;
 use crate::wire::{KiteId, Secret};
@@ -84,13 +83,9 @@ fn listen() -> io::Result<Vec<TcpListener>> {
 /// A certificate of the relay's own for as long as it runs, and how the agent
 /// knows it.
 fn certificate() -> Result<(Acceptor, Pin), CertificateError> {
-    let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()])
-        .map_err(|error| CertificateError::Make(error.to_string()))?;
-    let key = rcgen::PublicKeyData::subject_public_key_info(&made.signing_key);
-    let mut pin = [0; 32];
-    pin.copy_from_slice(digest::digest(&digest::SHA256, &key).as_ref());
-    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let acceptor = Acceptor::from_pem(chain.as_bytes(), key.as_bytes());
+    let SelfSigned { certificate, key, pin } =
+        SelfSigned::new(NAME).map_err(CertificateError::Make)?;
+    let acceptor = Acceptor::from_pem(certificate.as_bytes(), key.as_bytes());
     Ok((acceptor.map_err(CertificateError::Use)?, Pin::KeySha256(pin)))
 }
 
@@ -125,6 +120,7 @@ fn relay_settings(hosts: Vec<IpAddr>, port: u16, secret: &Secret) -> RelaySettin
         name_server: None,
         certificates: Vec::new(),
         default_certificate: None,
+        self_sign: false,
         acme_webroot: None,
         visitor_rules: Vec::new(),
         tunnel_rules: Vec::new(),

@@ -16,6 +16,8 @@ mod handshake;
 mod open_error;
 mod opening;
 mod resolve;
+#[cfg(feature = "relay")]
+mod self_signed;
 #[cfg(unix)]
 mod service;
 mod socket;
@@ -38,6 +40,8 @@ pub use resolve::{
     LOOKUP_DEADLINE, LOOKUP_THREADS, MAX_ADDRESSES, MAX_LOOKUPS, ResolveError, ResolveFailure,
     resolve, resolve_until,
 };
+#[cfg(feature = "relay")]
+pub use self_signed::{SelfSigned, key_pin};
 #[cfg(unix)]
 pub use service::{ServiceSocket, dial_service};
 #[cfg(feature = "connect")]

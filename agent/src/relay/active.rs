@@ -15,6 +15,7 @@ use super::certificates::Certificates;
 use super::grants::Grants;
 use super::page::Pages;
 use super::page::template::{MAX_TEMPLATE_BYTES, Template};
+use super::self_signed::make_missing;
 use crate::config::{Environment, Problem, RelaySettings, load_kites};
 use crate::net::TlsSetupError;
 
@@ -43,6 +44,7 @@ impl Active {
         settings: RelaySettings,
         environment: &dyn Environment,
     ) -> Result<Self, ActiveError> {
+        make_missing(&settings).map_err(ActiveError::Made)?;
         let certificates =
             Certificates::read(&settings.certificates, settings.default_certificate.as_deref())
                 .map_err(ActiveError::Tls)?;
@@ -140,6 +142,8 @@ fn encode(text: &[u8]) -> String {
 pub(super) enum ActiveError {
     /// A certificate.
     Tls(TlsSetupError),
+    /// A certificate that was to be made; in words.
+    Made(String),
     /// The kites file.
     Kites(Problem),
     /// Another file.
@@ -150,6 +154,7 @@ impl fmt::Display for ActiveError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tls(error) => error.fmt(formatter),
+            Self::Made(text) => formatter.write_str(text),
             Self::Kites(problem) => problem.fmt(formatter),
             Self::File { path, error } => write!(formatter, "{}: {error}", path.display()),
         }

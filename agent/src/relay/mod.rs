@@ -26,6 +26,7 @@ mod permit;
 mod reception;
 mod registrar;
 mod route;
+pub mod self_signed;
 mod service;
 mod shared;
 mod stop;

@@ -15,6 +15,7 @@ use super::{AddArguments, DEFAULT_RELAY_CONFIG, device};
 use crate::config::{
     Environment, Grant, RelaySettings, Source, load_relay_without_kites, printable, read_kites,
 };
+use crate::relay::self_signed;
 
 /// What a kite may be without a word about it.
 const DEFAULT_PROTOCOLS: &str = "http,https,websocket,raw";
@@ -67,7 +68,11 @@ pub(super) fn command(
         }
     };
     say_warnings(errors, &loaded.warnings);
-    say(output, &device::lines(settings, &grant, &secret));
+    if let Err(text) = self_signed::make_missing(settings) {
+        say(errors, &format!("kitelet: {text}"));
+    }
+    let pin = self_signed::default_pin(settings);
+    say(output, &device::lines(settings, pin.as_deref(), &grant, &secret));
     tell(&added, &path, &grant.domain, settings, errors);
     Outcome::Exit(EXIT_STOPPED)
 }
@@ -173,7 +178,7 @@ fn tell(
         );
         say(errors, &text);
     }
-    say(errors, "A relay that runs reads it when it gets SIGHUP.");
+    say(errors, "A relay that runs reads it within two seconds.");
 }
 
 fn refuse(errors: &mut dyn Write, code: u8, text: &str) -> Outcome {

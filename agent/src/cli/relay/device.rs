@@ -10,8 +10,14 @@ const TLS_PORT: u16 = 443;
 const CLEAR_PORT: u16 = 80;
 
 /// The rc file for the agent with the kite of `grant`, whose secret is
-/// `secret`.
-pub(super) fn lines(settings: &RelaySettings, grant: &Grant, secret: &str) -> String {
+/// `secret`; `pin` is that of a certificate that nobody vouches for.
+pub(super) fn lines(
+    settings: &RelaySettings,
+    pin: Option<&str>,
+    grant: &Grant,
+    secret: &str,
+) -> String {
+    let pin = pin.map(|pin| format!("/sha256:{pin}")).unwrap_or_default();
     let name = &grant.domain;
     let mut text =
         String::from("# For the device: /etc/kitelet.d/10_account.rc, then chmod 600 that file.\n");
@@ -22,11 +28,11 @@ pub(super) fn lines(settings: &RelaySettings, grant: &Grant, secret: &str) -> St
             let parent = &wildcard[2..];
             let _ = writeln!(text, "# Any name below {parent} that leads to the relay will do.");
             let _ = writeln!(text, "frontend = relay.{parent}:{port}");
-            let _ = writeln!(text, "fe_certname = relay.{parent}");
+            let _ = writeln!(text, "fe_certname = relay.{parent}{pin}");
         }
         Some(certificate) => {
             let _ = writeln!(text, "frontend = {certificate}:{port}");
-            let _ = writeln!(text, "fe_certname = {certificate}");
+            let _ = writeln!(text, "fe_certname = {certificate}{pin}");
         }
         None => {
             // The DNS name of a kite leads to its relay.

@@ -58,7 +58,7 @@ const ADD_HELP: &str = "\
 Usage: kitelet relay add NAME [PROTOCOLS] [--kites FILE] [--again]
 
 Lets a kite fly: makes a secret, adds a line to the kites file, and prints
-what to write on the device. Then tell a relay that runs: SIGHUP.
+what to write on the device. A relay that runs reads the file by itself.
 
   NAME          such as box.kites.example.com, or *.example.com for all below
   PROTOCOLS     http,https,websocket,raw unless some are named;

@@ -20,8 +20,18 @@ const CHAIN_FILE: &str = "fullchain.pem";
 /// The lines so far.
 #[derive(Debug, Default)]
 pub(super) struct CertificateLines {
-    endpoints: Vec<(CertificateFiles, Place)>,
+    endpoints: Vec<Endpoint>,
     default: Option<(String, Place)>,
+    self_sign: bool,
+}
+
+/// A `tls_endpoint`.
+#[derive(Debug)]
+struct Endpoint {
+    files: CertificateFiles,
+    place: Place,
+    /// What to say of a file that is not there, unless it is to be made.
+    missing: Option<String>,
 }
 
 impl CertificateLines {
@@ -39,9 +49,17 @@ impl CertificateLines {
         )?;
         let name = dns_name(name)?;
         let path = resolve_path(&line.place, path, environment);
-        look_at(&path, environment, report)?;
-        if let Some(index) = self.endpoints.iter().position(|(known, _)| known.name == name) {
-            let earlier = &self.endpoints[index].1;
+        let missing = match environment.is_folder(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Some(cannot_read(&path, &error))
+            }
+            _ => {
+                look_at(&path, environment, report)?;
+                None
+            }
+        };
+        if let Some(index) = self.endpoints.iter().position(|known| known.files.name == name) {
+            let earlier = &self.endpoints[index].place;
             if line.place.file().is_some() || earlier.file().is_none() {
                 return Err(format!("{name} stands at {earlier} already; remove one of them"));
             }
@@ -50,8 +68,19 @@ impl CertificateLines {
         if self.endpoints.len() >= MAX_CERTIFICATES {
             return Err(format!("more than {MAX_CERTIFICATES} certificates; remove some"));
         }
-        self.endpoints.push((CertificateFiles { name, path }, line.place.clone()));
+        let (files, place) = (CertificateFiles { name, path }, line.place.clone());
+        self.endpoints.push(Endpoint { files, place, missing });
         Ok(())
+    }
+
+    /// `selfsign`: what is missing is made.
+    pub(super) fn set_self_sign(&mut self) {
+        self.self_sign = true;
+    }
+
+    /// Whether it is.
+    pub(super) fn self_sign(&self) -> bool {
+        self.self_sign
     }
 
     /// `tls_default = NAME`; an empty one means the first certificate again.
@@ -67,8 +96,13 @@ impl CertificateLines {
     /// mistake in a `tls_endpoint` is told already, so `tls_default` is not
     /// blamed then.
     pub(super) fn finish(self, report: &mut Report) -> (Vec<CertificateFiles>, Option<String>) {
+        for Endpoint { place, missing, .. } in &self.endpoints {
+            if let Some(text) = missing.as_ref().filter(|_| !self.self_sign) {
+                report.mistake(place, "tls_endpoint", text);
+            }
+        }
         let certificates: Vec<CertificateFiles> =
-            self.endpoints.into_iter().map(|(certificate, _)| certificate).collect();
+            self.endpoints.into_iter().map(|endpoint| endpoint.files).collect();
         let Some((name, place)) = self.default else {
             let plain = certificates.iter().find(|certificate| !certificate.name.contains('*'));
             let name = plain.or(certificates.first()).map(|certificate| certificate.name.clone());
@@ -130,7 +164,7 @@ fn cannot_read(path: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => format!(
             "{path} does not exist; name a PEM file with key and chain, or a folder with \
-             {CHAIN_FILE} and {KEY_FILE}"
+             {CHAIN_FILE} and {KEY_FILE}; or write selfsign, and the relay makes the file"
         ),
         io::ErrorKind::PermissionDenied => {
             format!("this user may not read {path}; run kitelet as root, or give it to its user")
@@ -185,12 +219,23 @@ mod tests {
         // With nothing but wildcards, the first one is better than none.
         let mut report = Report::new();
         let endpoint = |name: &str| {
-            let certificate = CertificateFiles { name: name.into(), path: "/wild.pem".into() };
-            (certificate, Place::command_line())
+            let files = CertificateFiles { name: name.into(), path: "/wild.pem".into() };
+            Endpoint { files, place: Place::command_line(), missing: None }
         };
         let endpoints = vec![endpoint("*.a.b"), endpoint("*.c.d")];
-        let (_, default) = CertificateLines { endpoints, default: None }.finish(&mut report);
+        let lines = CertificateLines { endpoints, ..CertificateLines::default() };
+        let (_, default) = lines.finish(&mut report);
         assert_eq!(default.as_deref(), Some("*.a.b"));
+    }
+
+    #[test]
+    fn what_is_missing_may_be_made() {
+        for text in ["selfsign\ntls_endpoint = a.b:new.pem", "tls_endpoint = a.b:new.pem\nselfsign"]
+        {
+            let read = settings_with(text, &FILES);
+            assert!(read.self_sign);
+            assert_eq!(read.certificates[0].path, Path::new("/k/new.pem"));
+        }
     }
 
     #[test]

@@ -138,6 +138,10 @@ impl Resolver<'_> {
             RelayAction::AuthThreads => self.authorities.set_threads(value),
             RelayAction::TlsEndpoint => self.certificates.add(line, self.environment, self.report),
             RelayAction::TlsDefault => self.certificates.set_default(line),
+            RelayAction::SelfSign => {
+                self.certificates.set_self_sign();
+                Ok(())
+            }
             RelayAction::VisitorRule => {
                 self.last_rules[0] = Some(line.place.clone());
                 add_rule(value, &mut self.visitor_rules)
@@ -217,6 +221,7 @@ impl Resolver<'_> {
         let place = Place::path(&write_to);
         let ports = self.ports.finish(report);
         let grants = self.grants.finish(&ports.protocols, report);
+        let self_sign = self.certificates.self_sign();
         let (certificates, default_certificate) = self.certificates.finish(report);
         // What is missing may stand in a line or file that was not understood.
         let unread = |report: &Report, options: &[&str]| {
@@ -253,6 +258,7 @@ impl Resolver<'_> {
             name_server: self.authorities.name_server,
             certificates,
             default_certificate,
+            self_sign,
             acme_webroot: self.acme_webroot,
             visitor_rules: self.visitor_rules,
             tunnel_rules: self.tunnel_rules,

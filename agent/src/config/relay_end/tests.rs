@@ -75,6 +75,7 @@ fn everything_has_a_default() {
         name_server: None,
         certificates: Vec::new(),
         default_certificate: Some("enough.example.com".into()),
+        self_sign: false,
         acme_webroot: None,
         visitor_rules: Vec::new(),
         tunnel_rules: Vec::new(),

@@ -26,6 +26,7 @@ fn settings() -> RelaySettings {
         name_server: None,
         certificates: Vec::new(),
         default_certificate: None,
+        self_sign: false,
         acme_webroot: None,
         visitor_rules: Vec::new(),
         tunnel_rules: Vec::new(),

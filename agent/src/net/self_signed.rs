@@ -1,0 +1,72 @@
+//! Certificates that nobody vouches for, for relays whose agents know the key
+//! itself: where no ACME client runs, and in the demonstration.
+
+use rcgen::{CertifiedKey, PublicKeyData as _, generate_simple_self_signed};
+use ring::digest;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::server::ParsedCertificate;
+
+/// A key and its certificate, both PEM.
+pub struct SelfSigned {
+    /// The certificate.
+    pub certificate: String,
+    /// The private key.
+    pub key: String,
+    /// SHA-256 of the public key (RFC 7469 section 2.4), as agents pin it.
+    pub pin: [u8; 32],
+}
+
+impl SelfSigned {
+    /// Makes a key (ECDSA P-256) and a certificate for `name`, which may be a
+    /// wildcard. It never ends to be valid: who pins a key looks at no date.
+    ///
+    /// # Errors
+    /// In words, when the name cannot stand in a certificate.
+    pub fn new(name: &str) -> Result<Self, String> {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed([name.to_owned()]).map_err(|error| error.to_string())?;
+        let pin = sha256(&signing_key.subject_public_key_info());
+        Ok(Self { certificate: cert.pem(), key: signing_key.serialize_pem(), pin })
+    }
+}
+
+// The key is nobody's business.
+impl std::fmt::Debug for SelfSigned {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SelfSigned").field("pin", &self.pin).finish_non_exhaustive()
+    }
+}
+
+/// SHA-256 of the public key in the first certificate of a PEM text.
+pub fn key_pin(pem: &[u8]) -> Option<[u8; 32]> {
+    let certificate = CertificateDer::pem_slice_iter(pem).next()?.ok()?;
+    let parsed = ParsedCertificate::try_from(&certificate).ok()?;
+    Some(sha256(&parsed.subject_public_key_info()))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut sum = [0; 32];
+    sum.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pin_is_that_of_the_certificate_and_debug_hides_the_key() {
+        for name in ["relay.example.com", "*.example.com"] {
+            let made = SelfSigned::new(name).expect("a name");
+            assert_eq!(key_pin(made.certificate.as_bytes()), Some(made.pin));
+            let both = format!("{}{}", made.key, made.certificate);
+            assert_eq!(key_pin(both.as_bytes()), Some(made.pin), "the key may stand first");
+            assert!(!format!("{made:?}").contains("PRIVATE"));
+        }
+        assert_eq!(
+            key_pin(b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"),
+            None
+        );
+    }
+}
