@@ -38,7 +38,7 @@ const MAX_PENDING: usize = 4;
 
 /// Answers the head of a handshake and runs the tunnel, if one comes of it.
 pub(super) async fn take(relay: &Rc<Relay>, caller: Caller, head: &[u8]) {
-    let Caller { connection, from } = caller;
+    let Caller { connection, from, guest } = caller;
     let address = from.peer.ip();
     let active = relay.active();
     let is_welcome = is_let_in(&active.settings.tunnel_rules, address)
@@ -70,6 +70,7 @@ pub(super) async fn take(relay: &Rc<Relay>, caller: Caller, head: &[u8]) {
     if !request.add_kites {
         Timer::after(HEAD_PAUSE).await;
     }
+    guest.became_agent();
     run(relay, connection, &request, registrar, judged).await;
 }
 

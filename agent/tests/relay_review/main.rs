@@ -41,3 +41,33 @@ fn a_visitor_who_leaves_in_the_middle_of_an_answer_leaves_nothing_behind() {
     }
     relay.wait_for_descriptors(before);
 }
+
+#[test]
+fn agents_and_visitors_take_no_places_from_each_other() {
+    let relay = Relay::start("max_visitors = 2\n");
+    let mut agents: Vec<_> =
+        (0..70).map(|number| Agent::fly(&relay, &[&format!("http:a{number}.kite.test")])).collect();
+    let mut visitors: Vec<_> = (0..2).map(|_| relay.visitor()).collect();
+    for visitor in &mut visitors {
+        visitor.get("a0.kite.test", "");
+        let stream = agents[0].next_stream().stream();
+        agents[0].data(stream, OK);
+        visitor.read_until("ok");
+    }
+    let mut third = relay.visitor();
+    third.get("a0.kite.test", "");
+    assert!(third.read_to_end().expect("a page").starts_with("HTTP/1.1 503 "));
+    Agent::fly(&relay, &["http:late.kite.test"]);
+    drop(visitors);
+    let end = std::time::Instant::now() + LONG;
+    loop {
+        let mut visitor = relay.visitor();
+        visitor.get("a1.kite.test", "");
+        visitor.0.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+        if visitor.read_to_end().is_err() {
+            // It waits for the kite's answer.
+            break;
+        }
+        assert!(std::time::Instant::now() < end, "places that nobody has stay taken");
+    }
+}
