@@ -91,6 +91,16 @@ impl Agent {
         }
     }
 
+    /// Asks for the same kites once more, without an answer to a challenge.
+    pub fn ask_again(&mut self, answer: &Answer) {
+        let kites = answer.results.iter().map(|result| {
+            let (kite, _) = result.key.rsplit_once(':').expect("a salt");
+            sign(kite, "")
+        });
+        let request = TunnelRequest { kites: kites.collect(), ..TunnelRequest::default() };
+        self.send_payload(&request.encode_payload());
+    }
+
     pub fn send_raw(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).expect("sent");
     }

@@ -10,9 +10,10 @@ mod relay;
 use std::io::Write;
 use std::net::Shutdown;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent::Agent;
+use kitelet::wire::Verdict;
 use relay::Relay;
 
 /// Far beyond what any step takes here.
@@ -59,7 +60,7 @@ fn agents_and_visitors_take_no_places_from_each_other() {
     assert!(third.read_to_end().expect("a page").starts_with("HTTP/1.1 503 "));
     Agent::fly(&relay, &["http:late.kite.test"]);
     drop(visitors);
-    let end = std::time::Instant::now() + LONG;
+    let end = Instant::now() + LONG;
     loop {
         let mut visitor = relay.visitor();
         visitor.get("a1.kite.test", "");
@@ -68,6 +69,57 @@ fn agents_and_visitors_take_no_places_from_each_other() {
             // It waits for the kite's answer.
             break;
         }
-        assert!(std::time::Instant::now() < end, "places that nobody has stay taken");
+        assert!(Instant::now() < end, "places that nobody has stay taken");
     }
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn an_agent_without_a_kite_gains_no_time_by_asking_again() {
+    let relay = Relay::start("");
+    let (mut agent, answer) = Agent::ask(&relay, &["http:kite.test"], None);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(62) {
+        // A challenge that is not answered rightly is asked for anew.
+        agent.ask_again(&answer);
+        if agent.is_closed_within(Duration::from_secs(5)) {
+            return;
+        }
+    }
+    panic!("it holds a tunnel without the secret of a kite");
+}
+
+#[test]
+fn a_kite_that_is_taken_out_comes_down_and_its_secret_is_good_no_more() {
+    let relay = Relay::start("");
+    let mut agent = Agent::fly(&relay, &["http:kite.test"]);
+    let config = std::fs::read_to_string(relay.config()).expect("readable");
+    let lines = config.lines().filter(|line| !line.starts_with("domain = *:kite.test"));
+    let without = lines.collect::<Vec<_>>().join("\n");
+    let (mut waiting, challenge) = Agent::ask(&relay, &["raw:kite.test"], None);
+    std::fs::write(relay.config(), without).expect("written");
+    relay.reload();
+    assert!(agent.is_closed_within(LONG));
+    let verdicts = waiting.sign(&challenge);
+    assert!(matches!(verdicts[..], [Verdict::Refused(_)]), "{verdicts:?}");
+}
+
+#[test]
+fn an_agent_that_comes_again_takes_the_place_of_a_tunnel_that_is_stuck() {
+    let relay = Relay::start("");
+    let mut old = Agent::fly(&relay, &["http:kite.test"]);
+    let session = old.session.clone();
+    let mut visitor = relay.visitor();
+    visitor.get("kite.test", "");
+    old.next_stream();
+    let (mut new, answer) = Agent::ask(&relay, &["http:kite.test"], Some(&session));
+    let verdicts = new.sign(&answer);
+    assert_eq!(verdicts, [Verdict::Flying]);
+    // Nothing of an answer came: a page instead.
+    assert!(visitor.read_to_end().expect("a page").starts_with("HTTP/1.1 503 "));
+    let mut visitor = relay.visitor();
+    visitor.get("kite.test", "");
+    let stream = new.next_stream().stream();
+    new.data(stream, OK);
+    visitor.read_until("ok");
 }
