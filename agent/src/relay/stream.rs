@@ -9,8 +9,7 @@ use std::time::Instant;
 
 use smol::future;
 
-use crate::http::body::{Body, Followed};
-use crate::http::response::{Answered, ResponseFollower};
+use super::exchange::{Exchange, Progress, Request};
 use crate::net::Connection;
 use crate::tunnel::{Backlog, Held, Inflow, Notify, Outflow, Supply, Tunnel, move_in, move_out};
 use crate::wire::{Eof, Open};
@@ -61,46 +60,6 @@ pub(super) enum Fate {
     Unclear,
 }
 
-/// What is known of a request besides its head.
-pub(super) struct Request {
-    /// What follows the head; `None` is nothing.
-    pub(super) body: Option<Body>,
-    pub(super) answer: ResponseFollower,
-    /// Another protocol may follow.
-    pub(super) may_switch: bool,
-}
-
-/// What is followed of the bytes.
-enum Exchange {
-    /// Nothing.
-    Blind,
-    /// A request and its answer.
-    Http {
-        /// What is left of the request's body; `None` when it is complete.
-        body: Option<Body>,
-        answer: Box<ResponseFollower>,
-        progress: Answer,
-        /// The request allows another protocol.
-        may_switch: bool,
-    },
-}
-
-/// How far the answer to a request has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    Awaited,
-    /// It is complete.
-    Over {
-        keeps_alive: bool,
-    },
-    /// Another protocol than HTTP follows.
-    Switched,
-    /// It ends with the stream.
-    Endless,
-    /// Nobody knows where it ends.
-    Unclear,
-}
-
 /// What comes after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -110,6 +69,9 @@ pub(super) enum Outcome {
     Close,
     /// Nothing came in answer to the request.
     Unanswered,
+    /// What the visitor sends as the body of the request is none, and nothing
+    /// has come in answer; in words to follow "because".
+    BadBody(&'static str),
     /// It is to be cut, so that nobody takes a part of an answer for all of it.
     Cut(Fate),
 }
@@ -122,12 +84,11 @@ impl VisitStream {
         tunnel: &Tunnel,
         visitor: &Rc<Connection>,
         open: &Open<'_>,
-        first: Vec<u8>,
+        mut first: Vec<u8>,
         exchange: Option<Request>,
     ) -> Option<Rc<Self>> {
         let (id, sent) = tunnel.open(open, &first)?;
-        let mut ahead = first;
-        ahead.drain(..sent);
+        let ahead = first.split_off(sent);
         let stream = Rc::new(Self {
             id,
             visitor: Rc::clone(visitor),
@@ -156,11 +117,9 @@ impl VisitStream {
 
     /// Whether another request may go on this stream.
     pub(super) fn may_go_on(&self) -> bool {
-        let is_over = matches!(
-            *self.exchange.borrow(),
-            Exchange::Http { body: None, progress: Answer::Over { keeps_alive: true }, .. }
-        );
-        is_over && self.closed.get() == Eof::default() && self.fate.get().is_none()
+        self.exchange.borrow().may_go_on()
+            && self.closed.get() == Eof::default()
+            && self.fate.get().is_none()
     }
 
     /// Bytes to the kite and from it so far.
@@ -176,10 +135,7 @@ impl VisitStream {
 
     /// Status of the answer, where one was read.
     pub(super) fn status(&self) -> Option<u16> {
-        match &*self.exchange.borrow() {
-            Exchange::Http { answer, .. } => answer.status(),
-            Exchange::Blind => None,
-        }
+        self.exchange.borrow().status()
     }
 
     /// Whether something of an answer to this request has come.
@@ -215,10 +171,11 @@ impl VisitStream {
             future::zip(to_kite, to_visitor).await;
         };
         future::or(served, fated).await;
-        let is_http = matches!(*self.exchange.borrow(), Exchange::Http { .. });
-        let is_unanswered = is_http && !self.is_answered();
+        let is_unanswered = self.exchange.borrow().progress().is_some() && !self.is_answered();
         match self.fate.get() {
             None | Some(Fate::TunnelEnded) if is_unanswered => Outcome::Unanswered,
+            Some(Fate::BadBody(why)) if is_unanswered => Outcome::BadBody(why),
+            Some(Fate::BadBody(_)) if self.exchange.borrow().is_answered() => Outcome::Close,
             Some(Fate::Unclear) => Outcome::Close,
             Some(fate) => Outcome::Cut(fate),
             None if self.may_go_on() && !self.is_told.get() => Outcome::Next,
@@ -242,18 +199,19 @@ impl VisitStream {
     /// carried on.
     async fn wait_for_answer(&self, tunnel: &Tunnel) -> io::Result<bool> {
         loop {
-            match &mut *self.exchange.borrow_mut() {
-                exchange @ Exchange::Http { progress: Answer::Switched, .. } => {
-                    *exchange = Exchange::Blind;
-                    return Ok(!self.is_told.get());
-                }
-                Exchange::Http { progress: Answer::Awaited | Answer::Endless, .. } => {}
-                Exchange::Http { progress: Answer::Unclear, .. } => {
+            let progress = self.exchange.borrow().progress();
+            match progress {
+                Some(Progress::Awaited | Progress::Endless) => {}
+                Some(Progress::Unclear) => {
                     if self.visitor.has_unread() {
                         self.meet(Fate::Unclear);
                     }
                 }
-                _ => return Ok(false),
+                Some(Progress::Switched) => {
+                    self.exchange.borrow_mut().stop_following();
+                    return Ok(!self.is_told.get());
+                }
+                None | Some(Progress::Over { .. }) => return Ok(false),
             }
             if self.closed.get().read || self.backlog.borrow().is_closed {
                 return Ok(false);
@@ -307,43 +265,12 @@ impl VisitStream {
 
     /// What of `bytes` the visitor is to get.
     fn follow<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
-        let mut exchange = self.exchange.borrow_mut();
-        let Exchange::Http { answer, progress, may_switch, .. } = &mut *exchange else {
-            return bytes;
-        };
-        let (usable, next) = match *progress {
-            Answer::Awaited => match answer.follow(bytes) {
-                Answered::More => (bytes, Answer::Awaited),
-                Answered::End { bytes: at, keeps_alive } => {
-                    // What comes behind an answer answers nothing.
-                    let keeps_alive = keeps_alive && at == bytes.len();
-                    (&bytes[..at], Answer::Over { keeps_alive })
-                }
-                Answered::Switched(_) if *may_switch => (bytes, Answer::Switched),
-                Answered::UntilClose => (bytes, Answer::Endless),
-                Answered::Switched(_) | Answered::Broken(_) => (bytes, Answer::Unclear),
-            },
-            Answer::Over { .. } => (&bytes[..0], Answer::Over { keeps_alive: false }),
-            other => (bytes, other),
-        };
-        if next != *progress {
-            *progress = next;
+        let (usable, is_news) = self.exchange.borrow_mut().follow_answer(bytes);
+        if is_news {
             self.for_visitor.notify();
             self.for_tunnel.notify();
         }
         usable
-    }
-}
-
-impl Exchange {
-    fn new(http: Option<Request>) -> Self {
-        match http {
-            None => Self::Blind,
-            Some(Request { body, answer, may_switch }) => {
-                let progress = Answer::Awaited;
-                Self::Http { body, answer: Box::new(answer), progress, may_switch }
-            }
-        }
     }
 }
 
@@ -394,6 +321,11 @@ impl crate::tunnel::Stream for VisitStream {
     }
 
     fn give_up(&self, tunnel: &Tunnel, _why: &str) {
+        if self.closed.get().read || self.exchange.borrow().is_answered() {
+            // All of it is here: the visitor gets the rest as fast as he takes
+            // it.
+            return self.end(Eof::BOTH);
+        }
         let held = crate::tunnel::Stream::held(self);
         let mut backlog = self.backlog.borrow_mut();
         drop(backlog.take());
@@ -406,11 +338,8 @@ impl crate::tunnel::Stream for VisitStream {
 
 impl Outflow for VisitStream {
     fn is_wanted(&self) -> bool {
-        let is_due = match &*self.exchange.borrow() {
-            Exchange::Blind => true,
-            Exchange::Http { progress: Answer::Over { keeps_alive: false }, .. } => false,
-            Exchange::Http { body, .. } => body.is_some() || !self.ahead.borrow().is_empty(),
-        };
+        let is_head_due = !self.ahead.borrow().is_empty();
+        let is_due = self.exchange.borrow().wants_request(is_head_due);
         is_due && !self.closed.get().write && !self.is_told.get()
     }
 
@@ -420,22 +349,24 @@ impl Outflow for VisitStream {
             let length = ahead.len().min(buffer.len());
             buffer[..length].copy_from_slice(&ahead[..length]);
             ahead.drain(..length);
+            if ahead.is_empty() {
+                // A stream may last for days.
+                *ahead = Vec::new();
+            }
             return Ok(length);
         }
         let length = self.visitor.try_read(buffer)?;
-        let Exchange::Http { body: followed @ Some(_), .. } = &mut *self.exchange.borrow_mut()
-        else {
-            return Ok(length);
-        };
-        let Some(body) = followed.as_mut().filter(|_| length > 0) else { return Ok(length) };
-        match body.follow(&buffer[..length]) {
-            Followed::More => Ok(length),
-            Followed::End(at) => {
-                self.visitor.put_back(&buffer[at..length]);
-                *followed = None;
-                Ok(at)
+        if length == 0 {
+            return Ok(0);
+        }
+        match self.exchange.borrow_mut().follow_request(&buffer[..length]) {
+            Ok(used) => {
+                if used < length {
+                    self.visitor.put_back(&buffer[used..length]);
+                }
+                if used == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(used) }
             }
-            Followed::Broken(_, why) => {
+            Err(why) => {
                 self.meet(Fate::BadBody(why));
                 Err(io::ErrorKind::InvalidData.into())
             }
@@ -477,15 +408,14 @@ impl Inflow for VisitStream {
         if is_blocked {
             return Supply::SocketIsBusy;
         }
-        let is_http = match *self.exchange.borrow() {
-            Exchange::Http { progress: Answer::Over { .. }, .. } => return Supply::Done,
-            Exchange::Http { .. } => true,
-            Exchange::Blind => false,
-        };
+        let progress = self.exchange.borrow().progress();
+        if matches!(progress, Some(Progress::Over { .. })) {
+            return Supply::Done;
+        }
         if !self.closed.get().read {
             return Supply::NothingLeft;
         }
-        if is_http && !self.is_answered() {
+        if progress.is_some() && !self.is_answered() {
             // There is a page for that.
             return Supply::Done;
         }

@@ -9,9 +9,10 @@ use async_io::Timer;
 use log::info;
 use smol::future;
 
+use super::exchange::Request;
 use super::route::Wish;
 use super::shared::Relay;
-use super::stream::{Request, VisitStream};
+use super::stream::VisitStream;
 use crate::config::KiteQuota;
 use crate::net::Connection;
 use crate::tunnel::{Notify, Tunnel, TunnelEnd};

@@ -11,6 +11,7 @@ use super::access_log::Entry;
 use super::acme;
 use super::answer;
 use super::caller::{Caller, From};
+use super::exchange::Request;
 use super::guest::FULL;
 use super::head::{NoHead, read_head};
 use super::page::{Absence, NotServed, Visit, wants_html};
@@ -18,7 +19,7 @@ use super::permit::Permit;
 use super::request::{BadRequest, VisitorRequest};
 use super::route::{Found, Wish};
 use super::shared::Relay;
-use super::stream::{Outcome, Request, VisitStream};
+use super::stream::{Outcome, VisitStream};
 use super::tunnels::AgentTunnel;
 use crate::http::body::Body;
 use crate::http::response::ResponseFollower;
@@ -35,7 +36,8 @@ pub(super) async fn serve(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
     if !caller.guest.is_taken_as_visitor() {
         return answer::answer(&visitor, FULL).await;
     }
-    let mut visit = HttpVisit { relay, visitor: &visitor, from: &caller.from, open: None };
+    let mut visit =
+        HttpVisit { relay, visitor: &visitor, from: &caller.from, open: None, is_cut: false };
     let mut head = head;
     while visit.request(head).await {
         head = match read_head(&visitor, IDLE_TIME).await {
@@ -49,7 +51,9 @@ pub(super) async fn serve(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
         };
     }
     visit.close_stream();
-    answer::close(&visitor).await;
+    if !visit.is_cut {
+        answer::close(&visitor).await;
+    }
 }
 
 /// What to answer to bytes that are no request; `None` where nobody waits for
@@ -77,15 +81,34 @@ struct HttpVisit<'a> {
     visitor: &'a Rc<Connection>,
     from: &'a From,
     open: Option<Open>,
+    /// The connection is to end with a reset, so that nobody takes a part of an
+    /// answer for all of it.
+    is_cut: bool,
 }
 
 /// A stream to a kite.
 struct Open {
     tunnel: Rc<AgentTunnel>,
     kite: KiteId,
+    /// The name that the agent was told. A wildcard kite has many, and each of
+    /// them may lead to another service.
+    host: String,
     stream: Rc<VisitStream>,
     /// Counts the stream against the kite's quota as long as it is open.
     permit: Permit,
+}
+
+/// What came of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passed {
+    /// It is answered, and the next may come.
+    Next,
+    /// The visitor's connection is to be closed.
+    Done,
+    /// It has to be sent once more, on a stream of its own.
+    Again,
+    /// Nobody answers it.
+    Absent(Absence),
 }
 
 /// What of a request is needed once it is on its way.
@@ -114,32 +137,45 @@ impl HttpVisit<'_> {
             return false;
         };
         if let Some(answer) = acme::answer(self.relay, &asked.request) {
-            let keeps = !asked.request.closes && answer::write(self.visitor, &answer).await.is_ok();
+            // What follows as a body must not be taken for a request.
+            let has_body = Body::new(asked.request.framing).is_some();
+            let is_written = answer::write(self.visitor, &answer).await.is_ok();
             self.log(&asked, &host, 200, (0, answer.len() as u64));
-            return keeps;
+            return is_written && !asked.request.closes && !has_body;
         }
         let protocol = if asked.request.is_websocket { "websocket" } else { "http" };
         let wish = Wish { protocol, port: self.from.port, host: &host, from: self.from };
-        match self.relay.find(&wish) {
-            Ok(found) => self.exchange(asked, &wish, found).await,
-            Err(absence) => {
-                self.close_stream();
-                self.absent(&asked, &host, absence).await;
-                false
+        loop {
+            let passed = match self.relay.find(&wish) {
+                Ok(found) => self.exchange(&asked, &wish, found).await,
+                Err(absence) => Passed::Absent(absence),
+            };
+            if passed == Passed::Next {
+                return true;
             }
+            self.close_stream();
+            match passed {
+                Passed::Again => continue,
+                Passed::Absent(absence) => self.absent(&asked, &host, absence).await,
+                Passed::Next | Passed::Done => {}
+            }
+            return false;
         }
     }
 
     /// Sends the request to its kite and waits for the answer.
-    async fn exchange(&mut self, asked: Asked<'_>, wish: &Wish<'_>, found: Found) -> bool {
+    async fn exchange(&mut self, asked: &Asked<'_>, wish: &Wish<'_>, found: Found) -> Passed {
         let request = Request {
             body: Body::new(asked.request.framing),
             answer: ResponseFollower::new(asked.request.method.as_bytes()),
             may_switch: asked.request.may_switch,
         };
+        let may_come_again = request.body.is_none()
+            && matches!(asked.request.method.as_str(), "GET" | "HEAD" | "OPTIONS");
         let head = asked.request.forwarded_head(asked.head);
         let goes_on = self.open.as_ref().is_some_and(|open| {
             open.kite == found.kite
+                && open.host == wish.host
                 && Rc::ptr_eq(&open.tunnel, &found.tunnel)
                 && open.stream.may_go_on()
         });
@@ -150,39 +186,41 @@ impl HttpVisit<'_> {
         } else {
             self.close_stream();
             if let Err(absence) = self.open(wish, found, head, request).await {
-                self.absent(&asked, wish.host, absence).await;
-                return false;
+                return Passed::Absent(absence);
             }
         }
-        let Some(open) = &mut self.open else { return false };
+        let Some(open) = &mut self.open else { return Passed::Done };
         let Open { tunnel, stream, permit, .. } = open;
         let outcome = permit.watch(stream.run(&tunnel.tunnel), || stream.bytes()).await;
         let (_, may_go_on) = permit.count(stream.bytes());
         let status = stream.status().unwrap_or(0);
         let bytes = stream.new_bytes();
-        match outcome {
-            Some(Outcome::Next) if !asked.request.closes && may_go_on => {
-                self.log(&asked, wish.host, status, bytes);
-                return true;
+        let (status, passed) = match outcome {
+            Some(Outcome::Next) if !asked.request.closes && may_go_on => (status, Passed::Next),
+            Some(Outcome::Next | Outcome::Close) => (status, Passed::Done),
+            // The service has closed an idle connection just now. What may be
+            // sent twice is; for the rest the visitor knows what to do when the
+            // connection ends without an answer (RFC 9112 section 9.3.1).
+            Some(Outcome::Unanswered) if goes_on && may_come_again => return Passed::Again,
+            Some(Outcome::Unanswered) if goes_on => (0, Passed::Done),
+            Some(Outcome::Unanswered) => return Passed::Absent(Absence::Away),
+            Some(Outcome::BadBody(problem)) => {
+                let reason = NotServed::BadRequest { problem };
+                self.page(reason, wish.host, Some(asked.head)).await;
+                (reason.status().0, Passed::Done)
             }
-            Some(Outcome::Unanswered) => {
-                self.close_stream();
-                self.absent(&asked, wish.host, Absence::Away).await;
-            }
-            Some(Outcome::Next | Outcome::Close) => self.log(&asked, wish.host, status, bytes),
             Some(Outcome::Cut(fate)) => {
                 debug!("visitor {} of {}: {fate:?}", self.from.peer, wish.host);
-                self.log(&asked, wish.host, status, bytes);
-                self.close_stream();
-                self.visitor.reset();
+                self.cut();
+                (status, Passed::Done)
             }
             None => {
-                self.log(&asked, wish.host, status, bytes);
-                self.close_stream();
-                self.visitor.reset();
+                self.cut();
+                (status, Passed::Done)
             }
-        }
-        false
+        };
+        self.log(asked, wish.host, status, bytes);
+        passed
     }
 
     async fn open(
@@ -198,8 +236,13 @@ impl HttpVisit<'_> {
             .open(wish, &kite, self.visitor, head.into_owned(), Some(request))
             .await
             .ok_or(Absence::Away)?;
-        self.open = Some(Open { tunnel, kite, stream, permit });
+        self.open = Some(Open { tunnel, kite, host: wish.host.to_owned(), stream, permit });
         Ok(())
+    }
+
+    fn cut(&mut self) {
+        self.is_cut = true;
+        self.visitor.reset();
     }
 
     fn close_stream(&mut self) {

@@ -119,6 +119,12 @@ impl Agent {
         self.send_payload(format!("SID: {stream}\r\nEOF: 1{letters}\r\n\r\n").as_bytes());
     }
 
+    /// Waits until the relay has seen all that was sent.
+    pub fn ping(&mut self) {
+        self.send_payload(b"NOOP: 1\r\nPING: there\r\n\r\n!");
+        while self.next().get("PONG").is_none() {}
+    }
+
     /// The next frame.
     pub fn next(&mut self) -> Frame {
         loop {

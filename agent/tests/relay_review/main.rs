@@ -7,7 +7,7 @@
 mod agent;
 mod relay;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -122,4 +122,162 @@ fn an_agent_that_comes_again_takes_the_place_of_a_tunnel_that_is_stuck() {
     let stream = new.next_stream().stream();
     new.data(stream, OK);
     visitor.read_until("ok");
+}
+
+#[test]
+fn a_part_of_an_answer_is_not_taken_for_all_of_it() {
+    let relay = Relay::start("");
+    let mut agent = Agent::fly(&relay, &["http:kite.test"]);
+    let mut visitor = relay.visitor();
+    visitor.get("kite.test", "");
+    let stream = agent.next_stream().stream();
+    agent.data(stream, "HTTP/1.0 200 OK\r\n\r\npart");
+    visitor.read_until("part");
+    drop(agent);
+    assert_eq!(visitor.read_to_end(), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn a_slow_visitor_gets_all_of_an_answer_whose_tunnel_is_gone() {
+    const LENGTH: usize = 6 << 20;
+    let relay = Relay::start("buffers = 16384\n");
+    let mut agent = Agent::fly(&relay, &["http:kite.test"]);
+    let mut visitor = relay.visitor();
+    visitor.get("kite.test", "");
+    let stream = agent.next_stream().stream();
+    agent.data(stream, format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
+    for _ in 0..LENGTH / 8192 {
+        agent.data(stream, [b'x'; 8192]);
+    }
+    // By its answer the relay has taken in all of it.
+    agent.ping();
+    drop(agent);
+    relay.wait_for_log("the agent closed the tunnel");
+    let answer = visitor.read_to_end().expect("no reset");
+    assert_eq!(answer.split_once("\r\n\r\n").map(|(_, body)| body.len()), Some(LENGTH));
+}
+
+#[test]
+fn each_request_on_a_connection_goes_to_its_own_kite() {
+    let relay = Relay::start("");
+    let mut one = Agent::fly(&relay, &["http:one.kite.test"]);
+    let mut two = Agent::fly(&relay, &["http:*.two.kite.test"]);
+    let mut visitor = relay.visitor();
+    let post = "POST /first HTTP/1.1\r\nHost: one.kite.test\r\nContent-Length: 4\r\n\r\nbody";
+    let get = |host: &str| format!("GET /next HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    visitor.send(&(post.to_owned() + &get("a.two.kite.test") + &get("b.two.kite.test")));
+    let first = one.next_stream();
+    let mut body = first.text();
+    while !body.ends_with("body") {
+        body += &one.next_of_stream().text();
+    }
+    assert!(!body.contains("/next"), "{body}");
+    one.data(first.stream(), OK);
+    assert_eq!(visitor.read_until("ok"), OK);
+    for name in ["a.two.kite.test", "b.two.kite.test"] {
+        let next = two.next_stream();
+        assert_eq!(next.get("Host"), Some(name));
+        assert_eq!(next.text(), get(name));
+        two.data(next.stream(), OK);
+        assert_eq!(visitor.read_until("ok"), OK);
+    }
+    assert_eq!(one.end_of(first.stream()), "1WR");
+}
+
+#[test]
+fn a_service_that_closes_an_idle_connection_costs_no_request() {
+    let relay = Relay::start("");
+    let mut agent = Agent::fly(&relay, &["http:kite.test"]);
+    let mut visitor = relay.visitor();
+    visitor.get("kite.test", "");
+    let stream = agent.next_stream().stream();
+    agent.data(stream, OK);
+    visitor.read_until("ok");
+    visitor.get("kite.test", "");
+    assert_eq!(agent.next_of_stream().stream(), stream, "the same connection");
+    agent.eof(stream, "WR");
+    let stream = agent.next_stream().stream();
+    agent.data(stream, OK);
+    assert_eq!(visitor.read_until("ok"), OK);
+    // What must not be sent twice is the visitor's to send again.
+    visitor.send("POST / HTTP/1.1\r\nHost: kite.test\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(agent.next_of_stream().stream(), stream);
+    agent.eof(stream, "WR");
+    assert_eq!(visitor.read_to_end(), Ok(String::new()));
+}
+
+#[test]
+fn a_body_that_is_none_is_answered_by_the_relay() {
+    let relay = Relay::start("");
+    let mut agent = Agent::fly(&relay, &["http:kite.test"]);
+    let mut visitor = relay.visitor();
+    visitor.send("POST / HTTP/1.1\r\nHost: kite.test\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n");
+    let stream = agent.next_stream().stream();
+    assert_eq!(agent.end_of(stream), "1WR");
+    assert!(visitor.read_to_end().expect("a page").starts_with("HTTP/1.1 400 "));
+}
+
+#[test]
+fn another_protocol_has_both_ends_bytes_from_the_first_on() {
+    let relay = Relay::start("");
+    let mut agent = Agent::fly(&relay, &["http:kite.test"]);
+    let mut visitor = relay.visitor();
+    let head = "GET / HTTP/1.1\r\nHost: kite.test\r\nUpgrade: websocket\r\n\r\n";
+    visitor.send(&format!("{head}early"));
+    let first = agent.next_stream();
+    assert_eq!((first.get("Proto"), first.text()), (Some("http"), head.to_owned()));
+    let stream = first.stream();
+    agent.data(stream, "HTTP/1.1 101 Switching Protocols\r\n\r\nglued");
+    assert!(visitor.read_until("glued").starts_with("HTTP/1.1 101 "));
+    assert_eq!(agent.next_of_stream().text(), "early");
+    for text in ["a", "b"] {
+        visitor.send(text);
+        assert_eq!(agent.next_of_stream().text(), text);
+        agent.data(stream, text);
+        visitor.read_until(text);
+    }
+    agent.eof(stream, "R");
+    assert_eq!(visitor.read_to_end(), Ok(String::new()));
+    drop(visitor);
+    assert!(agent.end_of(stream).contains('R'));
+}
+
+#[test]
+fn a_visitor_who_has_said_all_gets_his_answer() {
+    let relay = Relay::start("");
+    let mut agent = Agent::fly(&relay, &["http:kite.test", "raw:kite.test"]);
+    let before = relay.descriptors();
+    for start in ["", "CONNECT kite.test:22 HTTP/1.0\r\n\r\n"] {
+        let mut visitor = relay.visitor();
+        visitor.send(start);
+        if !start.is_empty() {
+            visitor.read_until("\r\n\r\n");
+        }
+        visitor.send("GET / HTTP/1.0\r\nHost: kite.test\r\n\r\n");
+        visitor.0.shutdown(Shutdown::Write).expect("open");
+        let stream = agent.next_stream().stream();
+        assert_eq!(agent.end_of(stream), "1R");
+        agent.data(stream, "HTTP/1.0 200 OK\r\n\r\n");
+        agent.data(stream, "all of it");
+        agent.eof(stream, "R");
+        assert!(visitor.read_to_end().expect("an answer").ends_with("all of it"));
+    }
+    relay.wait_for_descriptors(before);
+}
+
+#[test]
+fn an_answer_that_comes_early_is_all_that_comes() {
+    let relay = Relay::start("");
+    let mut agent = Agent::fly(&relay, &["http:kite.test"]);
+    let before = relay.descriptors();
+    let mut visitor = relay.visitor();
+    visitor.send("POST / HTTP/1.1\r\nHost: kite.test\r\nContent-Length: 99999999\r\n\r\nbegin");
+    let stream = agent.next_stream().stream();
+    let answer = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    agent.data(stream, answer);
+    assert_eq!(agent.end_of(stream), "1WR");
+    let _ = visitor.0.write_all(&[b'x'; 60_000]);
+    assert_eq!(visitor.read_to_end(), Ok(answer.to_owned()));
+    drop(visitor);
+    relay.wait_for_descriptors(before);
 }
