@@ -17,7 +17,7 @@ use super::registration_log::RegistrationLog;
 use super::streams::Streams;
 use super::visitors::Visitors;
 use crate::config::{RelayAddress, Security, Settings};
-use crate::net::{Connection, Connector, OpenError, OpeningChoice};
+use crate::net::{Connection, Connector, OpenError, OpeningChoice, before};
 use crate::tunnel::{Buffers, News, Tunnel, TunnelEnd};
 use crate::wire::{
     Answer, HeadReader, Heartbeat, KiteState, MAX_ANSWER_BYTES, MAX_BODY_BYTES, Registration, Role,
@@ -126,7 +126,9 @@ impl Supervisor {
             let connection = self.open().await.map_err(Outage::Open)?;
             let request = registration.request(self.session_id.as_deref(), &mut fill_random);
             let handshake = exchange(&connection, &request);
-            let (answer, rest) = before(HANDSHAKE_TIME, handshake).await??;
+            let (answer, rest) = before(Instant::now() + HANDSHAKE_TIME, handshake)
+                .await
+                .ok_or(Outage::Timeout)??;
             let step = registration.apply(&answer);
             match step {
                 Step::Fly | Step::AnswerHere => {
@@ -316,14 +318,6 @@ async fn exchange(connection: &Connection, request: &[u8]) -> Result<(Answer, Ve
             Err(error) => return Err(Outage::Lost(error)),
         }
     }
-}
-
-async fn before<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Outage> {
-    let timeout = async {
-        Timer::after(limit).await;
-        Err(Outage::Timeout)
-    };
-    future::or(async { Ok(work.await) }, timeout).await
 }
 
 /// A relay that does not know the protocol `minecraft` is of the age that dies

@@ -8,51 +8,6 @@ use smol::future;
 use super::BUFFER_BYTES;
 use crate::net::Connection;
 
-/// Reads what comes next; 0 is the end.
-pub(super) async fn read(connection: &Connection, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match connection.try_read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.readable().await?;
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Writes all of `bytes`, and waits until the kernel has them.
-pub(super) async fn write(connection: &Connection, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match connection.try_write(bytes) {
-            Ok(taken) => bytes = &bytes[taken..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.writable().await?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    settle(connection, Connection::try_flush).await
-}
-
-/// Tells the other end that nothing more will come.
-pub(super) async fn finish(connection: &Connection) -> io::Result<()> {
-    settle(connection, Connection::shutdown).await
-}
-
-async fn settle(
-    connection: &Connection,
-    step: impl Fn(&Connection) -> io::Result<()>,
-) -> io::Result<()> {
-    loop {
-        match step(connection) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.writable().await?;
-            }
-            result => return result,
-        }
-    }
-}
-
 /// Carries both directions to their ends; `first` holds `length` bytes from
 /// the far end.
 ///
@@ -97,12 +52,12 @@ async fn one_way(
     mut length: usize,
 ) -> Result<(), Broken> {
     loop {
-        write(to, &buffer[..length]).await.map_err(|_| Broken::Target)?;
+        to.write_all(&buffer[..length]).await.map_err(|_| Broken::Target)?;
         // Whoever has much to say lets the others have their turn.
         future::yield_now().await;
-        length = read(from, &mut buffer[..]).await.map_err(Broken::Source)?;
+        length = from.read_some(&mut buffer[..]).await.map_err(Broken::Source)?;
         if length == 0 {
-            return finish(to).await.map_err(|_| Broken::Target);
+            return to.finish().await.map_err(|_| Broken::Target);
         }
     }
 }

@@ -8,7 +8,6 @@ use async_io::Timer;
 use smol::future;
 
 use super::answer::{self, Answer};
-use super::carry::{read, write};
 use super::failure::Failure;
 use super::{BUFFER_BYTES, MAX_ANSWER_BYTES, Visit};
 use crate::config::Security;
@@ -89,11 +88,11 @@ impl Way {
         const { assert!(MAX_ANSWER_BYTES < BUFFER_BYTES) };
         let relay = || self.visit.relay.clone();
         let request = answer::request(&self.visit.kite, self.visit.port);
-        write(connection, &request).await.map_err(|error| self.no_answer(&error))?;
+        connection.write_all(&request).await.map_err(|error| self.no_answer(&error))?;
         let mut filled = 0;
         loop {
             // The head never fills the buffer, so there is room.
-            match read(connection, &mut first[filled..]).await {
+            match connection.read_some(&mut first[filled..]).await {
                 Ok(0) => return Err(Failure::NoAnswer(relay())),
                 Ok(length) => filled += length,
                 Err(error) => return Err(self.no_answer(&error)),

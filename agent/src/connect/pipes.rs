@@ -10,7 +10,6 @@ use smol::channel::{Receiver, Sender, bounded};
 use smol::future;
 
 use super::BUFFER_BYTES;
-use super::carry::{finish, read, write};
 use super::failure::Failure;
 use super::open::Way;
 use crate::net::Connection;
@@ -81,12 +80,12 @@ async fn up(connection: &Connection) -> Result<(), Broken> {
         let piece = piece.map_err(Broken::Input)?;
         // What the far end said last is still to be read, and reading finds
         // out why it takes no more.
-        if write(connection, piece.filled()).await.is_err() {
+        if connection.write_all(piece.filled()).await.is_err() {
             return Ok(());
         }
         let _ = empty.try_send(piece);
     }
-    let _ = finish(connection).await;
+    let _ = connection.finish().await;
     Ok(())
 }
 
@@ -106,7 +105,7 @@ async fn down(connection: &Connection, first: Piece) -> Result<(), Broken> {
             Ok(piece) => piece.map_err(Broken::Output)?,
             Err(_) => break Ok(()),
         };
-        match read(connection, &mut piece.bytes[..]).await {
+        match connection.read_some(&mut piece.bytes[..]).await {
             Ok(0) => break Ok(()),
             Ok(length) => piece.length = length,
             Err(error) => break Err(Broken::Far(error)),

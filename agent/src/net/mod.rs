@@ -25,6 +25,7 @@ mod tls_setup;
 mod upgrade;
 mod wait;
 pub mod websocket;
+mod whole;
 
 pub use acceptor::{AcceptError, Acceptor, TLS_ACCESS_DENIED};
 pub use certificate::{CertificateFault, CertificateProblem};
@@ -48,3 +49,4 @@ pub use service::{ServiceSocket, dial_service};
 pub(crate) use socket::in_words;
 pub use socket::{Socket, SocketOptions};
 pub use tls_setup::{MAX_PEM_BYTES, SESSIONS_KEPT, TlsSetupError, read_pem};
+pub(crate) use wait::before;

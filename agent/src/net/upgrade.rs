@@ -19,7 +19,7 @@ pub(super) async fn upgrade(
     let mut nonce = [0; 16];
     fill_random(&mut nonce);
     let handshake = ClientHandshake::new(host, nonce);
-    send(&connection, handshake.request()).await?;
+    connection.write_all(handshake.request()).await?;
     let mut answer = Vec::new();
     let mut seen = 0;
     let end = loop {
@@ -32,35 +32,14 @@ pub(super) async fn upgrade(
             return Err(UpgradeError::NotHttp);
         }
         let mut chunk = [0; 1024];
-        match connection.try_read(&mut chunk) {
-            Ok(0) => return Err(UpgradeError::Closed),
-            Ok(length) => answer.extend_from_slice(&chunk[..length]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.readable().await?
-            }
-            Err(error) => return Err(error.into()),
+        match connection.read_some(&mut chunk).await? {
+            0 => return Err(UpgradeError::Closed),
+            length => answer.extend_from_slice(&chunk[..length]),
         }
     };
     let rest = answer.split_off(end);
     handshake.verify(&answer)?;
     Ok(connection.into_websocket(End::Client { random: fill_random }, rest))
-}
-
-async fn send(connection: &Connection, mut bytes: &[u8]) -> io::Result<()> {
-    loop {
-        let result = match bytes {
-            [] => connection.try_flush().map(|()| 0),
-            bytes => connection.try_write(bytes),
-        };
-        match result {
-            Ok(_) if bytes.is_empty() => return Ok(()),
-            Ok(taken) => bytes = &bytes[taken..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.writable().await?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Where the head ends: behind its empty line, with or without carriage

@@ -10,7 +10,7 @@ use smol::future;
 
 /// Runs `work` until `deadline`; `None` when it was not done by then. Work
 /// that is done at the deadline counts as done.
-pub(super) async fn before<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn before<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
     let expiry = async {
         Timer::at(deadline).await;
         None

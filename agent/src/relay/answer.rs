@@ -4,10 +4,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
-use smol::future;
-
-use crate::net::Connection;
+use crate::net::{Connection, before};
 
 /// Time for the other end to take an answer of ours.
 const WRITE_TIME: Duration = Duration::from_secs(10);
@@ -23,40 +20,22 @@ const READ_BYTES: usize = 4096;
 ///
 /// # Errors
 /// The connection broke, or the other end took too long.
-pub(crate) async fn write(connection: &Connection, mut bytes: &[u8]) -> io::Result<()> {
-    let work = async {
-        while !bytes.is_empty() {
-            match connection.try_write(bytes) {
-                Ok(taken) => bytes = &bytes[taken..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    connection.writable().await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        flush(connection).await
-    };
-    within(WRITE_TIME, work).await
+pub(crate) async fn write(connection: &Connection, bytes: &[u8]) -> io::Result<()> {
+    within(WRITE_TIME, connection.write_all(bytes)).await
 }
 
 /// Closes a connection: says that nothing more will come, and reads for a
 /// moment what the other end still sends.
 pub(super) async fn close(connection: &Connection) {
     let work = async {
-        if let Err(error) = connection.shutdown() {
-            if error.kind() != io::ErrorKind::WouldBlock {
-                return Err(error);
-            }
-            flush(connection).await?;
-        }
+        connection.finish().await?;
         let mut left = LINGER_BYTES;
         while left > 0 {
+            connection.readable().await?;
             match throw_away(connection) {
                 Ok(0) => break,
                 Ok(length) => left = left.saturating_sub(length),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    connection.readable().await?;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
@@ -73,25 +52,11 @@ pub(super) async fn answer(connection: &Connection, bytes: &[u8]) {
     }
 }
 
-async fn flush(connection: &Connection) -> io::Result<()> {
-    while let Err(error) = connection.try_flush() {
-        if error.kind() != io::ErrorKind::WouldBlock {
-            return Err(error);
-        }
-        connection.writable().await?;
-    }
-    Ok(())
-}
-
+/// Reads into a buffer that a waiting task does not hold.
 fn throw_away(connection: &Connection) -> io::Result<usize> {
     connection.try_read(&mut [0; READ_BYTES])
 }
 
 async fn within(limit: Duration, work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    let deadline = Instant::now() + limit;
-    let timeout = async {
-        Timer::at(deadline).await;
-        Err(io::ErrorKind::TimedOut.into())
-    };
-    future::or(work, timeout).await
+    before(Instant::now() + limit, work).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
 }

@@ -210,7 +210,7 @@ impl Registrar {
         let asked: Vec<_> = way
             .ask
             .into_iter()
-            .filter_map(|(id, _)| relay.tunnel(id))
+            .filter_map(|id| relay.tunnel(id))
             .map(|old| {
                 relay.executor.spawn(async move { (old.id, old.tunnel.shows_life(deadline).await) })
             })

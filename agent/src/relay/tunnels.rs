@@ -5,16 +5,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
 use log::info;
-use smol::future;
 
 use super::exchange::Request;
 use super::route::Wish;
 use super::shared::Relay;
 use super::stream::VisitStream;
 use crate::config::KiteQuota;
-use crate::net::Connection;
+use crate::net::{Connection, before};
 use crate::tunnel::{Notify, Tunnel, TunnelEnd};
 use crate::wire::{KiteId, KiteRequest, Secret};
 
@@ -87,10 +85,7 @@ impl AgentTunnel {
         request: Option<Request>,
     ) -> Option<Rc<VisitStream>> {
         let deadline = Instant::now() + ROOM_TIME;
-        let timeout = async {
-            Timer::at(deadline).await;
-        };
-        future::or(self.tunnel.wait_for_room(), timeout).await;
+        before(deadline, self.tunnel.wait_for_room()).await?;
         if !self.tunnel.has_room() {
             return None;
         }

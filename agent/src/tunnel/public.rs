@@ -3,10 +3,8 @@
 
 use std::time::Instant;
 
-use async_io::Timer;
-use smol::future;
-
 use super::Tunnel;
+use crate::net::before;
 use crate::wire::{Open, SignOfLife};
 
 impl Tunnel {
@@ -43,10 +41,6 @@ impl Tunnel {
                 hearing.await;
             }
         };
-        let timeout = async {
-            Timer::at(deadline).await;
-            false
-        };
-        future::or(heard, timeout).await
+        before(deadline, heard).await.unwrap_or(false)
     }
 }

@@ -2,15 +2,12 @@
 //! time, so many in line, and no longer than an agent waits.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
 use log::warn;
-use smol::future;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 
 use super::failure::Failure;
@@ -19,6 +16,7 @@ use super::name_servers::{NameServers, RESOLV_CONF};
 use super::question::is_askable;
 use super::{Ruling, UNAUTHORIZED, choose, program, question_name, verdict};
 use crate::config::{Authority, AuthorityMeans, RelaySettings};
+use crate::net::before;
 use crate::wire::KiteRequest;
 
 /// Questions in line for one of the `auththreads` places. After a restart of
@@ -168,7 +166,9 @@ impl Asker {
         }
         self.waiting.set(waiting + 1);
         let _in_line = InLine(&self.waiting);
-        within(self.patience.place, self.places.acquire_arc()).await.ok_or(Failure::Waited)
+        before(Instant::now() + self.patience.place, self.places.acquire_arc())
+            .await
+            .ok_or(Failure::Waited)
     }
 
     /// Says why there is no answer, unless it was said just now.
@@ -199,12 +199,4 @@ impl Drop for InLine<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
-}
-
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let expiry = async {
-        Timer::after(limit).await;
-        None
-    };
-    future::or(async { Some(work.await) }, expiry).await
 }

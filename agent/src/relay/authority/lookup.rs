@@ -6,19 +6,18 @@
 //! agent signs anew each time, so that no question comes twice, and one that
 //! sends the same again and again is for the limit of refused handshakes.
 
-use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use async_io::{Async, Timer};
+use async_io::Async;
 use ring::rand::{SecureRandom, SystemRandom};
-use smol::future;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::failure::Failure;
 use super::message::{self, MAX_MESSAGE_BYTES, Reply, read_reply};
 use super::{Patience, Ruling};
+use crate::net::before;
 
 /// How often each name server is asked; a packet may be lost.
 const ROUNDS: usize = 2;
@@ -61,11 +60,12 @@ async fn ask(
     end: Instant,
 ) -> Result<Reply, Failure> {
     let deadline = || end.min(Instant::now() + limit);
-    let reply = before(deadline(), server, ask_by_udp(server, name)).await?;
+    let silence = || Err(Failure::Silence(server));
+    let reply = before(deadline(), ask_by_udp(server, name)).await.unwrap_or_else(silence)?;
     if reply != Reply::Truncated {
         return Ok(reply);
     }
-    before(deadline(), server, ask_by_tcp(server, name)).await
+    before(deadline(), ask_by_tcp(server, name)).await.unwrap_or_else(silence)
 }
 
 async fn ask_by_udp(server: SocketAddr, name: &str) -> Result<Reply, Failure> {
@@ -116,16 +116,4 @@ fn question(name: &str) -> Result<(u16, Vec<u8>), Failure> {
     // The caller has checked that it is a name.
     let question = message::question(id, name).ok_or(Failure::NoName)?;
     Ok((id, question))
-}
-
-async fn before(
-    deadline: Instant,
-    server: SocketAddr,
-    work: impl Future<Output = Result<Reply, Failure>>,
-) -> Result<Reply, Failure> {
-    let expiry = async {
-        Timer::at(deadline).await;
-        Err(Failure::Silence(server))
-    };
-    future::or(work, expiry).await
 }
