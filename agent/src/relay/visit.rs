@@ -16,7 +16,7 @@ use super::guest::FULL;
 use super::head::{NoHead, read_head};
 use super::page::{Absence, NotServed, Visit, wants_html};
 use super::permit::Permit;
-use super::request::{BadRequest, VisitorRequest};
+use super::request::{BadRequest, Status, VisitorRequest};
 use super::route::{Found, Wish};
 use super::shared::Relay;
 use super::stream::{Outcome, VisitStream};
@@ -288,10 +288,10 @@ impl HttpVisit<'_> {
 
 fn not_served(bad: BadRequest) -> NotServed {
     let BadRequest { status, problem } = bad;
-    match status.code() {
-        421 => NotServed::Misdirected,
-        431 => NotServed::HeadTooLarge,
-        501 => NotServed::NotImplemented { problem },
-        _ => NotServed::BadRequest { problem },
+    match status {
+        Status::BadRequest => NotServed::BadRequest { problem },
+        Status::Misdirected => NotServed::Misdirected,
+        Status::HeadTooLarge => NotServed::HeadTooLarge,
+        Status::NotImplemented => NotServed::NotImplemented { problem },
     }
 }

@@ -42,7 +42,7 @@ impl ConnectRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::reply::Status;
+    use crate::relay::request::Status;
 
     #[test]
     fn clients_say_where_they_want_to_go() {

@@ -11,7 +11,6 @@ use std::fmt;
 use crate::http::fields::{BodyHeaders, Header, keeps_alive, members};
 use crate::http::head::{Head, HeadError};
 use crate::http::{Framing, MAX_HEAD_BYTES, MAX_HEADERS, identity};
-use crate::relay::reply::Status;
 use host::Host;
 
 pub use connect::{ConnectRequest, is_connect};
@@ -25,10 +24,23 @@ pub const MAX_TARGET_BYTES: usize = 1024;
 /// Headers on which hangs who gets a request and where it ends.
 const ESSENTIAL: [&str; 3] = ["Host", "Content-Length", "Transfer-Encoding"];
 
+/// What the relay answers to a request that it does not pass on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// 400.
+    BadRequest,
+    /// 421.
+    Misdirected,
+    /// 431.
+    HeadTooLarge,
+    /// 501.
+    NotImplemented,
+}
+
 /// Why a request is answered by the relay itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadRequest {
-    /// What to answer: 400, 421, 431 or 501.
+    /// What to answer.
     pub status: Status,
     /// What is wrong with the request, to follow "because".
     pub problem: &'static str,
@@ -133,7 +145,7 @@ impl VisitorRequest {
         if let (Some(tls_name), Some(host)) = (&tls_name, &host) {
             if *tls_name != host.name {
                 return refuse(
-                    Status::MisdirectedRequest,
+                    Status::Misdirected,
                     "its host is not the one that the connection was made for",
                 );
             }
@@ -158,7 +170,7 @@ impl VisitorRequest {
             target: printable(head.target()),
             path,
             version,
-            is_websocket: upgrades().any(|value| has_websocket(value)),
+            is_websocket: upgrades().any(has_websocket),
             may_switch: upgrades().next().is_some(),
             framing,
             closes: !keeps_alive(head.headers(), version == Version::Http10),

@@ -7,6 +7,15 @@ use crate::http::{Scanned, Scanner};
 
 mod smuggling;
 
+fn code(status: Status) -> u16 {
+    match status {
+        Status::BadRequest => 400,
+        Status::Misdirected => 421,
+        Status::HeadTooLarge => 431,
+        Status::NotImplemented => 501,
+    }
+}
+
 fn read(head: &str) -> Result<VisitorRequest, BadRequest> {
     VisitorRequest::read(head.as_bytes(), None)
 }
@@ -17,7 +26,7 @@ fn with(headers: &str) -> Result<VisitorRequest, BadRequest> {
 }
 
 fn status(head: &str) -> Option<u16> {
-    read(head).err().map(|bad| bad.status.code())
+    read(head).err().map(|bad| code(bad.status))
 }
 
 #[test]
@@ -155,7 +164,7 @@ fn the_host_is_the_one_that_tls_was_asked_for() {
         ] {
             let found = VisitorRequest::read(head.as_bytes(), Some(tls));
             let expected = if fits { None } else { Some(421) };
-            assert_eq!(found.err().map(|bad| bad.status.code()), expected, "{tls} {head}");
+            assert_eq!(found.err().map(|bad| code(bad.status)), expected, "{tls} {head}");
         }
     }
     let old = VisitorRequest::read(b"GET / HTTP/1.0\r\n\r\n", Some("kite.test"));

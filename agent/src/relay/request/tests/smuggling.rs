@@ -2,8 +2,8 @@
 //! what is not theirs behind a reader's back.
 
 use super::{status, with};
-use crate::relay::reply::Status;
 use crate::relay::request::MAX_METHOD_BYTES;
+use crate::relay::request::Status;
 
 #[test]
 fn headers_that_two_readers_read_differently_are_refused() {
