@@ -22,8 +22,14 @@ pub(super) async fn serve(
     host: &str,
     first: Vec<u8>,
 ) {
-    let Caller { connection, from } = caller;
+    let Caller { connection, from, guest } = caller;
     let visitor = Rc::new(connection);
+    if !guest.is_taken_as_visitor() {
+        if protocol == "https" {
+            answer::answer(&visitor, &TLS_ACCESS_DENIED).await;
+        }
+        return;
+    }
     let began = Instant::now();
     let wish = Wish { protocol, port: from.port, host, from: &from };
     let opened = match relay.find(&wish) {

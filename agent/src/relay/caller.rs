@@ -4,13 +4,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use super::guest::Guest;
 use crate::net::Connection;
 
 /// A connection that somebody opened to the relay.
-#[derive(Debug)]
 pub(super) struct Caller {
     pub(super) connection: Connection,
     pub(super) from: From,
+    /// Its place among all connections.
+    pub(super) guest: Guest,
 }
 
 /// Where a connection comes from and how. It is what the agent is told of a

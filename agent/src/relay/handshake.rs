@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
-use log::info;
+use log::{Level, log};
 use smol::future;
 
 use super::access::is_let_in;
@@ -30,7 +30,7 @@ const MAX_VERSION_BYTES: usize = 40;
 /// Pause between the head and the first frame for agents that take everything
 /// in one read for the head (libpagekite, `protocol.md` 17).
 const HEAD_PAUSE: Duration = Duration::from_millis(250);
-/// Time that a tunnel may have no kite (`protocol.md` 10).
+/// Time that a new tunnel may have no kite (`protocol.md` 10).
 const KITELESS_TIME: Duration = Duration::from_secs(60);
 /// Requests for kites that wait to be judged; one who sends more has not
 /// waited for an answer.
@@ -38,7 +38,7 @@ const MAX_PENDING: usize = 4;
 
 /// Answers the head of a handshake and runs the tunnel, if one comes of it.
 pub(super) async fn take(relay: &Rc<Relay>, caller: Caller, head: &[u8]) {
-    let Caller { connection, from } = caller;
+    let Caller { connection, from, guest } = caller;
     let address = from.peer.ip();
     let active = relay.active();
     let is_welcome = is_let_in(&active.settings.tunnel_rules, address)
@@ -70,6 +70,7 @@ pub(super) async fn take(relay: &Rc<Relay>, caller: Caller, head: &[u8]) {
     if !request.add_kites {
         Timer::after(HEAD_PAUSE).await;
     }
+    guest.became_agent();
     run(relay, connection, &request, registrar, judged).await;
 }
 
@@ -103,12 +104,15 @@ async fn run(
         tunnel: Rc::clone(&tunnel),
         address: registrar.address(),
         version,
+        is_mobile: request.mobile,
         kites: RefCell::new(judged.admitted),
         streams: Cell::new(0),
         idle: Notify::default(),
+        has_flown: Cell::new(false),
         told_quota: Cell::new(None),
     });
     relay.add_tunnel(&agent);
+    relay.review_kites_of(&agent);
     registrar.tell(&agent);
     let requests = Rc::new(Requests::default());
     let mut owner = AgentOwner { requests: Rc::clone(&requests) };
@@ -117,8 +121,10 @@ async fn run(
     let register = register(relay, &agent, &mut registrar, &requests);
     let end = future::or(run, register).await;
     let (address, version) = (agent.address, &agent.version);
-    let seconds = began.elapsed().as_secs();
-    info!("agent {address} ({version}): {} after {seconds} s", end.told_of("agent"));
+    let (end, seconds) = (end.told_of("agent"), began.elapsed().as_secs());
+    // Anybody can open a tunnel on which nothing flies, again and again.
+    let level = if agent.has_flown.get() { Level::Info } else { Level::Debug };
+    log!(level, "agent {address} ({version}): {end} after {seconds} s");
 }
 
 /// Requests for kites on a running tunnel.
@@ -136,20 +142,23 @@ async fn register(
     registrar: &mut Registrar,
     requests: &Requests,
 ) -> TunnelEnd {
-    let mut kiteless_since = Instant::now();
+    let began = Instant::now();
     loop {
         let request = requests.waiting.borrow_mut().pop_front();
         if let Some(request) = request {
             let deadline = Instant::now() + PROBE_TIME_BEFORE_FRAME;
             let judged = registrar.judge(&request.kites, true, deadline).await;
             let payload = relay.answer(&judged, registrar.session_id()).encode_payload();
-            agent.kites.borrow_mut().extend(judged.admitted);
-            registrar.tell(agent);
             agent.tunnel.with_session(|session| session.send_payload(payload));
-            kiteless_since = Instant::now();
+            if !judged.admitted.is_empty() {
+                agent.kites.borrow_mut().extend(judged.admitted);
+                relay.review_kites_of(agent);
+                registrar.tell(agent);
+            }
             continue;
         }
-        let end = kiteless_since + KITELESS_TIME;
+        // Asking again and again gains no time: a place is for who can fly.
+        let end = began + KITELESS_TIME;
         let has_kites = !agent.kites.borrow().is_empty();
         if !has_kites && Instant::now() >= end {
             return TunnelEnd::Dropped("it had no kite for a minute");

@@ -14,6 +14,7 @@ use smol::future;
 use super::access::is_let_in;
 use super::arrival::{Arrival, ClientHello, look};
 use super::caller::{Caller, From, plain_address};
+use super::guest::Guest;
 use super::head::{HEAD_TIME, read_head};
 use super::page::{NotServed, Visit, wants_html};
 use super::request::{ConnectRequest, is_connect};
@@ -49,6 +50,7 @@ pub(super) async fn receive(
     peer: SocketAddr,
     port: u16,
     kite: Option<KiteId>,
+    guest: Guest,
 ) {
     if SocketOptions::VISITOR.apply(socket.get_ref()).is_err() {
         return;
@@ -56,7 +58,7 @@ pub(super) async fn receive(
     let peer = plain_address(peer);
     let local = socket.get_ref().local_addr().map_or(peer.ip(), |local| plain_address(local).ip());
     let from = From { peer, local, port, tls: false, tls_name: None, named: None };
-    let caller = Caller { connection: Connection::plain(socket), from };
+    let caller = Caller { connection: Connection::plain(socket), from, guest };
     if let Some(kite) = kite {
         if is_let_in(&relay.active().settings.visitor_rules, peer.ip()) {
             let host = kite.domain().to_owned();
@@ -143,7 +145,12 @@ fn read_more(connection: &Connection, seen: &mut Vec<u8>) -> io::Result<usize> {
 }
 
 /// To an https kite untouched, or into TLS that ends here.
-async fn lead_tls(relay: &Rc<Relay>, caller: Caller, hello: &ClientHello, seen: Vec<u8>) -> Led {
+async fn lead_tls(
+    relay: &Rc<Relay>,
+    caller: Caller,
+    hello: &ClientHello,
+    mut seen: Vec<u8>,
+) -> Led {
     let asked = hello.name.dns().map(str::to_owned);
     // A CONNECT in clear names what TLS then leaves out.
     let name = asked.clone().or_else(|| caller.from.named.as_deref().map(str::to_owned));
@@ -154,17 +161,18 @@ async fn lead_tls(relay: &Rc<Relay>, caller: Caller, hello: &ClientHello, seen: 
             return lead_visitor(relay, caller, "https", name, seen).await;
         }
     }
-    let Caller { connection, from } = caller;
+    let Caller { connection, from, guest } = caller;
     let acceptor = relay.acceptor(name.as_deref()).filter(|_| !connection.is_encrypted());
     let Some(acceptor) = acceptor else {
         answer::answer(&connection, &TLS_ACCESS_DENIED).await;
         return Led::Away;
     };
-    let Some((socket, _)) = connection.into_socket() else { return Led::Away };
+    let Some((socket, unread)) = connection.into_socket() else { return Led::Away };
+    seen.extend(unread);
     match acceptor.accept(socket, &seen, Instant::now() + TLS_TIME).await {
         Ok(connection) => {
             let from = From { tls: true, tls_name: asked.map(Rc::from), named: None, ..from };
-            Led::On(Caller { connection, from })
+            Led::On(Caller { connection, from, guest })
         }
         Err(error) => {
             debug!("{}: {error}", from.peer);
@@ -242,13 +250,12 @@ async fn lead_connect(relay: &Rc<Relay>, caller: Caller, head: &[u8]) -> Led {
     if answer::write(&caller.connection, reply::CONNECTED).await.is_err() {
         return Led::Away;
     }
-    let Caller { connection, from } = caller;
-    let from = From { port, ..from };
+    let from = From { port, ..caller.from };
     if leads_on {
         let from = From { named: Some(Rc::from(host)), ..from };
-        return Led::On(Caller { connection, from });
+        return Led::On(Caller { from, ..caller });
     }
-    blind::serve(relay, Caller { connection, from }, "raw", &host, Vec::new()).await;
+    blind::serve(relay, Caller { from, ..caller }, "raw", &host, Vec::new()).await;
     Led::Away
 }
 

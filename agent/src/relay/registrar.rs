@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use log::info;
+use log::{debug, info};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::admission::{self, Handshake, Outcome, Reason, handshake, judge};
@@ -111,12 +111,13 @@ impl Registrar {
                 _ => None,
             });
         }
+        let is_granted = rulings.iter().flatten().any(Ruled::is_yes);
         match handshake(&outcomes) {
             Handshake::Failed => {
                 relay.rates.borrow_mut().handshake_failed(self.address, Instant::now());
             }
-            Handshake::Succeeded => relay.rates.borrow_mut().handshake_succeeded(self.address),
-            Handshake::Open => {}
+            Handshake::Open if !is_granted => {}
+            _ => relay.rates.borrow_mut().handshake_succeeded(self.address),
         }
         let proven: Vec<KiteId> = kites
             .iter()
@@ -186,7 +187,8 @@ impl Registrar {
                 Ruled::Refused(word)
             }
             Ruling::NoAnswer => {
-                info!("agent {}: nobody says whether {} may fly", self.address, kite.id);
+                // The asker tells the log, and no more often than is good.
+                debug!("agent {}: nobody says whether {} may fly", self.address, kite.id);
                 // Not the agent's fault, so it does not count as one.
                 Ruled::No
             }
@@ -288,6 +290,7 @@ impl Registrar {
         }
         let kites: Vec<String> =
             agent.kites.borrow().iter().map(|admitted| admitted.kite.to_string()).collect();
+        agent.has_flown.set(true);
         info!("agent {} ({}) flies {}", agent.address, agent.version, kites.join(", "));
     }
 
@@ -297,13 +300,21 @@ impl Registrar {
         let relay = Rc::clone(&self.relay);
         let kites = agent.kites.borrow().clone();
         let mut left = None;
-        for Admitted { kite, proof, quota } in kites {
+        for Admitted { kite, proof, mut quota } in kites {
             if let Proof::Authority(request, asked_at) = proof {
                 let ruling = relay.active().asker.ask(&request, asked_at).await;
-                if let Ruling::Refused(word) = ruling {
-                    info!("agent {}: {kite} may fly no longer: {word}", self.address);
-                    relay.ground(agent, &kite, "its kites may fly no longer");
-                    continue;
+                match ruling {
+                    Ruling::Granted { quota: fresh, .. } => {
+                        let general = relay.active().settings.limits.quota;
+                        quota = quota_of(&kite_quota(&fresh), &general);
+                        agent.set_quota(&kite, quota);
+                    }
+                    Ruling::Refused(word) => {
+                        info!("agent {}: {kite} may fly no longer: {word}", self.address);
+                        relay.ground(agent, &kite, "its kites may fly no longer");
+                        continue;
+                    }
+                    Ruling::NoAnswer => {}
                 }
             }
             let of_kite = relay.left_kilobytes(&kite, &quota);

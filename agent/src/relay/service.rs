@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -16,6 +16,7 @@ use smol::{LocalExecutor, Task, future};
 use super::access_log::AccessLog;
 use super::active::Active;
 use super::certificates::Certificates;
+use super::guest::{Guest, TOO_MANY, most_callers};
 use super::listener::{BindError, Purpose, accept, bind, purposes};
 use super::reception::receive;
 use super::shared::{Relay, inside};
@@ -28,17 +29,6 @@ use crate::system::signals::{Order, Orders};
 /// How often files are looked at: a line in the kites file holds two seconds
 /// later, and a look costs as much as a few packets.
 const WATCH_TIME: Duration = Duration::from_secs(2);
-/// Connections above `max_visitors` that may be there until it is known what
-/// they are, so that agents come back while visitors crowd the door; a part of
-/// that number, and at least so many.
-const UNKNOWN_PART: usize = 8;
-const MIN_UNKNOWN: usize = 64;
-/// What a connection gets that is one too many from its address. It is written
-/// once, and nobody waits for it.
-const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 30\r\n\
-    Content-Type: text/plain\r\nContent-Length: 40\r\nConnection: close\r\n\r\n\
-    Too many connections from this address.\n";
-
 /// Runs a relay until SIGTERM or SIGINT. At SIGHUP the `sources` are read
 /// again.
 ///
@@ -185,19 +175,14 @@ impl Service {
         let Purpose { public_port, kite, .. } = purpose.clone();
         let task = self.executor.spawn(async move {
             accept(&listener, |socket, peer| {
-                let Some(guest) = Guest::let_in(&relay, peer) else {
+                let Some(guest) = Guest::let_in(&relay, peer.ip()) else {
                     // It fails when the other end is gone already.
                     let _ = io::Write::write(&mut socket.get_ref(), TOO_MANY);
                     return;
                 };
-                let relay = Rc::clone(&relay);
-                let kite = kite.clone();
-                let executor = relay.executor;
-                let serve = async move {
-                    let _guest = guest;
-                    receive(relay, socket, peer, public_port, kite).await;
-                };
-                executor.spawn(serve).detach();
+                let received =
+                    receive(Rc::clone(&relay), socket, peer, public_port, kite.clone(), guest);
+                relay.executor.spawn(received).detach();
             })
             .await;
         });
@@ -292,41 +277,11 @@ impl Service {
     }
 }
 
-/// A connection that is counted as long as it is here.
-struct Guest {
-    relay: Rc<Relay>,
-    peer: SocketAddr,
-}
-
-impl Guest {
-    /// `None` when there are too many, from everywhere or from this address.
-    fn let_in(relay: &Rc<Relay>, peer: SocketAddr) -> Option<Self> {
-        let limits = relay.active().settings.limits;
-        let most = limits.max_visitors + (limits.max_visitors / UNKNOWN_PART).max(MIN_UNKNOWN);
-        let callers = relay.callers.get();
-        if callers >= most {
-            return None;
-        }
-        let now = std::time::Instant::now();
-        relay.rates.borrow_mut().connect(peer.ip(), now).ok()?;
-        relay.callers.set(callers + 1);
-        Some(Self { relay: Rc::clone(relay), peer })
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.relay.callers.set(self.relay.callers.get() - 1);
-        self.relay.rates.borrow_mut().disconnect(self.peer.ip());
-    }
-}
-
 /// Takes back what the limit on open files leaves no room for. A visitor and a
 /// tunnel have one each.
 fn within_limits(mut settings: RelaySettings, files: usize) -> RelaySettings {
     let limits = &mut settings.limits;
-    let unknown = (limits.max_visitors / UNKNOWN_PART).max(MIN_UNKNOWN);
-    let wanted = limits.max_visitors + unknown + limits.max_tunnels;
+    let wanted = most_callers(limits) + limits.max_tunnels;
     if wanted > files {
         let part = |limit: usize| (limit * files / wanted).max(1);
         (limits.max_visitors, limits.max_tunnels) =

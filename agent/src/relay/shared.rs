@@ -50,8 +50,10 @@ pub(super) struct Relay {
     pub(super) visitor_rates: RefCell<VisitorRates>,
     pub(super) buffers: Rc<Buffers>,
     pub(super) access_log: AccessLog,
-    /// Connections that are no tunnels (yet).
+    /// Connections that are no tunnels (yet), and how many of them are known to
+    /// be visitors.
     pub(super) callers: Cell<usize>,
+    pub(super) visitors: Cell<usize>,
     /// Streams of visitors so far, and their bytes to kites and from them.
     pub(super) visits: Cell<u64>,
     pub(super) traffic: Cell<(u64, u64)>,
@@ -88,6 +90,7 @@ impl Relay {
             buffers: Buffers::new(),
             access_log,
             callers: Cell::new(0),
+            visitors: Cell::new(0),
             visits: Cell::new(0),
             traffic: Cell::new((0, 0)),
             uuid: uuid.into_iter().map(char::from).collect(),

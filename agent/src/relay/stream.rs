@@ -466,8 +466,9 @@ impl Inflow for VisitStream {
         let is_closed = backlog.is_closed;
         drop(backlog);
         if is_closed {
-            let eof = Eof { read: false, write: true };
-            tunnel.with_session(|session| session.close(Instant::now(), self.id, eof));
+            // A connection that takes nothing was reset: nothing comes of it
+            // either, and nobody else will say so.
+            self.meet(Fate::VisitorGone);
             return Supply::Done;
         }
         if delivered > 0 {

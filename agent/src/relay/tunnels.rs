@@ -33,12 +33,16 @@ pub(super) struct AgentTunnel {
     pub(super) address: IpAddr,
     /// The agent's program, as it says.
     pub(super) version: String,
+    /// The agent asks to be spared what can be spared.
+    pub(super) is_mobile: bool,
     /// How each of its kites was let in.
     pub(super) kites: RefCell<Vec<Admitted>>,
     /// Streams that visitors have on it now.
     pub(super) streams: Cell<usize>,
     /// Rung when there is none.
     pub(super) idle: Notify,
+    /// Some kite has flown on it.
+    pub(super) has_flown: Cell<bool>,
     /// The agent was told of this quota last, in kilobytes.
     pub(super) told_quota: Cell<Option<i64>>,
 }
@@ -62,9 +66,9 @@ pub(super) enum Proof {
 
 impl AgentTunnel {
     /// Tells the agent how many kilobytes its visitors may still use today, if
-    /// that is news.
+    /// that is news and it wants to know (`protocol.md` 3.1).
     pub(super) fn tell_quota(&self, left: Option<i64>) {
-        if left.is_some() && self.told_quota.replace(left) != left {
+        if !self.is_mobile && left.is_some() && self.told_quota.replace(left) != left {
             let kilobytes = left.unwrap_or_default();
             let payload = format!("NOOP: 1\r\nQuota: {kilobytes}\r\n\r\n!").into_bytes();
             self.tunnel.with_session(|session| session.send_payload(payload));
@@ -94,6 +98,14 @@ impl AgentTunnel {
         VisitStream::open(&self.tunnel, visitor, &open, first, request)
     }
 
+    /// Changes what a kite of this tunnel may use, for streams to come.
+    pub(super) fn set_quota(&self, kite: &KiteId, quota: KiteQuota) {
+        let mut kites = self.kites.borrow_mut();
+        if let Some(admitted) = kites.iter_mut().find(|admitted| admitted.kite == *kite) {
+            admitted.quota = quota;
+        }
+    }
+
     /// What a kite of this tunnel may use.
     pub(super) fn quota(&self, kite: &KiteId) -> KiteQuota {
         let kites = self.kites.borrow();
@@ -115,9 +127,14 @@ impl Relay {
         self.tunnels.borrow_mut().insert(tunnel.id, Rc::clone(tunnel));
     }
 
-    /// Takes a kite from its tunnel, and closes the tunnel with its last one.
+    /// Takes a kite from its tunnel, and closes the tunnel with its last one. It
+    /// may fly on another tunnel by now.
     pub(super) fn ground(&self, tunnel: &AgentTunnel, kite: &KiteId, why: &'static str) {
-        self.flights.borrow_mut().remove(kite);
+        let mut flights = self.flights.borrow_mut();
+        if flights.holder(kite) == Some(tunnel.id) {
+            flights.remove(kite);
+        }
+        drop(flights);
         let mut kites = tunnel.kites.borrow_mut();
         kites.retain(|admitted| admitted.kite != *kite);
         if kites.is_empty() {
@@ -136,15 +153,25 @@ impl Relay {
     /// Takes down the kites that may fly no longer by our own lines.
     pub(super) fn review_kites(&self) {
         let tunnels: Vec<_> = self.tunnels.borrow().values().cloned().collect();
-        let active = self.active();
         for agent in tunnels {
-            let kites = agent.kites.borrow().clone();
-            for Admitted { kite, proof, .. } in kites {
-                let Proof::Secret(secret) = proof else { continue };
-                if !active.grants.still_granted(&kite, &secret) {
-                    info!("agent {}: {kite} may fly no longer", agent.address);
-                    self.ground(&agent, &kite, "its kites may fly no longer");
-                }
+            self.review_kites_of(&agent);
+        }
+    }
+
+    /// The same for one tunnel: between the judgement of a kite and its flight
+    /// others are asked, and our lines may change meanwhile.
+    pub(super) fn review_kites_of(&self, agent: &AgentTunnel) {
+        let active = self.active();
+        let kites = agent.kites.borrow().clone();
+        for Admitted { kite, proof, .. } in kites {
+            let is_granted = match proof {
+                Proof::Secret(secret) => active.grants.still_granted(&kite, &secret),
+                Proof::Authority(..) => true,
+            };
+            let holder = self.flights.borrow().holder(&kite);
+            if !is_granted || holder != Some(agent.id) {
+                info!("agent {}: {kite} may fly no longer", agent.address);
+                self.ground(agent, &kite, "its kites may fly no longer");
             }
         }
     }

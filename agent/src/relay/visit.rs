@@ -11,6 +11,7 @@ use super::access_log::Entry;
 use super::acme;
 use super::answer;
 use super::caller::{Caller, From};
+use super::guest::FULL;
 use super::head::{NoHead, read_head};
 use super::page::{Absence, NotServed, Visit, wants_html};
 use super::permit::Permit;
@@ -31,6 +32,9 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 /// Serves a visitor whose first request has this head.
 pub(super) async fn serve(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
     let visitor = Rc::new(caller.connection);
+    if !caller.guest.is_taken_as_visitor() {
+        return answer::answer(&visitor, FULL).await;
+    }
     let mut visit = HttpVisit { relay, visitor: &visitor, from: &caller.from, open: None };
     let mut head = head;
     while visit.request(head).await {

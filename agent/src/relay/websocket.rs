@@ -18,12 +18,11 @@ pub(super) async fn open(caller: Caller, head: &[u8]) -> Result<Caller, Option<C
             Err(None)
         }
         Some(Ok(response)) => {
-            let Caller { connection, from } = caller;
-            if answer::write(&connection, &response).await.is_err() {
+            if answer::write(&caller.connection, &response).await.is_err() {
                 return Err(None);
             }
-            let connection = connection.into_websocket(End::Server, Vec::new());
-            Ok(Caller { connection, from })
+            let connection = caller.connection.into_websocket(End::Server, Vec::new());
+            Ok(Caller { connection, ..caller })
         }
     }
 }

@@ -74,6 +74,9 @@ pub(crate) struct Tunnel {
     hearing: Bell,
     /// Why the tunnel has to end.
     failure: Cell<Option<TunnelEnd>>,
+    /// Rung when it has to. Reader and writer may both wait for a link on which
+    /// nothing moves any more.
+    failing: Notify,
     /// It has ended: nothing moves any more.
     is_over: Cell<bool>,
 }
@@ -215,6 +218,7 @@ impl Tunnel {
             heard: Cell::new(Instant::now()),
             hearing: Bell::new(),
             failure: Cell::new(None),
+            failing: Notify::default(),
             is_over: Cell::new(false),
         })
     }
@@ -235,7 +239,16 @@ impl Tunnel {
             self.watch(&heartbeat).await;
             TunnelEnd::Silent
         };
-        future::or(read, future::or(write, watch)).await
+        future::or(read, future::or(write, future::or(self.failed(), watch))).await
+    }
+
+    async fn failed(&self) -> TunnelEnd {
+        loop {
+            self.failing.wait().await;
+            if let Some(end) = self.failure.take() {
+                return end;
+            }
+        }
     }
 
     /// Looks after the heartbeat and the half-closed streams; ends when the
@@ -332,10 +345,12 @@ impl Tunnel {
         }
     }
 
-    /// Ends the tunnel; its `run` returns this.
+    /// Ends the tunnel; its `run` returns this, unless there was a reason
+    /// before.
     pub(crate) fn drop_with(&self, end: TunnelEnd) {
-        self.failure.set(Some(end));
-        self.work.notify();
+        let first = self.failure.take().unwrap_or(end);
+        self.failure.set(Some(first));
+        self.failing.notify();
     }
 
     fn stream(&self, stream: u32) -> Option<Rc<dyn Stream>> {

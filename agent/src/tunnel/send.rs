@@ -41,17 +41,11 @@ impl Tunnel {
     pub(super) async fn write(&self) -> TunnelEnd {
         loop {
             self.work.wait().await;
-            if let Some(end) = self.failure.take() {
-                return end;
-            }
             while !self.is_flushed() {
                 if let Err(error) = self.connection.writable().await {
                     return TunnelEnd::Lost(error);
                 }
                 self.flush();
-                if let Some(end) = self.failure.take() {
-                    return end;
-                }
             }
         }
     }
@@ -219,5 +213,70 @@ impl Outgoing {
             // Answers about kites are long and rare.
             self.bytes.shrink_to(2 * MAX_BODY_BYTES);
         }
+    }
+}
+
+#[cfg(all(test, feature = "relay"))]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use async_io::{Async, Timer, block_on};
+    use smol::future;
+
+    use super::*;
+    use crate::net::Connection;
+    use crate::tunnel::{Buffers, News, Owner};
+    use crate::wire::{Heartbeat, Open, Role, SessionSettings};
+
+    struct Nobody;
+
+    impl Owner for Nobody {
+        fn open(&mut self, _: &Rc<Tunnel>, _: u32, _: &Open<'_>) -> Result<(), Vec<u8>> {
+            Err(Vec::new())
+        }
+
+        fn refuse(&mut self, _: &Rc<Tunnel>, _: &Open<'_>) -> Vec<u8> {
+            Vec::new()
+        }
+
+        fn news(&mut self, _: &mut Session, _: News) -> Result<(), TunnelEnd> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_tunnel_whose_link_takes_nothing_can_be_ended() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let near = TcpStream::connect(address).expect("a connection");
+        let _far = listener.accept().expect("a connection");
+        let connection = Connection::plain(Async::new(near).expect("the reactor takes it"));
+        let session = Session::new(SessionSettings {
+            role: Role::Relay,
+            max_streams: 1,
+            max_header_bytes: 1024,
+            compress: false,
+            guard_bursts: false,
+        });
+        let tunnel = Tunnel::new(connection, session, Buffers::new(), MAX_BODY_BYTES, 1024);
+        // More than the kernel holds.
+        tunnel.answer(1, &vec![0; 32 << 20]);
+        assert!(!tunnel.has_room());
+        let heartbeat = Heartbeat::new(Instant::now(), Duration::from_secs(60), true);
+        let mut owner = Nobody;
+        let run = async { Some(tunnel.run(&[], heartbeat, &mut owner).await) };
+        let drop = async {
+            for _ in 0..10 {
+                future::yield_now().await;
+            }
+            tunnel.drop_with(TunnelEnd::Dropped("a test"));
+            tunnel.drop_with(TunnelEnd::Dropped("a later reason"));
+            Timer::after(Duration::from_secs(10)).await;
+            None
+        };
+        let end = block_on(future::or(run, drop));
+        assert!(matches!(end, Some(TunnelEnd::Dropped("a test"))), "{end:?}");
     }
 }

@@ -1,10 +1,10 @@
 //! The head of a request as it goes to the kite: what only an agent may say
-//! about the visitor is renamed, a target with a host becomes a path
+//! about the visitor is renamed, and so is what leads to HTTP/2, a target with a host becomes a path
 //! (RFC 9112 section 3.2.2), and all other lines stay byte for byte.
 
 use std::borrow::Cow;
 
-use super::{Target, VisitorRequest};
+use super::{Target, VisitorRequest, is_renamed};
 use crate::http::fields::Header;
 use crate::http::head::Head;
 use crate::http::identity;
@@ -36,7 +36,7 @@ impl VisitorRequest {
         for header in head.headers() {
             match new_host {
                 Some(host) if is_host(&header) => add_host(&mut out, host),
-                _ if identity::is_forged(header.name) => {
+                _ if is_renamed(&header) => {
                     out.extend_from_slice(identity::OLD);
                     out.extend_from_slice(header.line);
                 }
@@ -118,6 +118,40 @@ mod tests {
             forward(head),
             "GET / HTTP/1.1\nHost: a\nX-Old-Forwarded: b\nX-Old-Forwarded: c\nX: d\n\n"
         );
+    }
+
+    #[test]
+    fn nothing_leads_to_http_in_which_claims_are_not_seen() {
+        for value in [
+            "h2c",
+            "H2C",
+            "h2",
+            "h2c-14",
+            "HTTP/2.0",
+            "TLS/1.0",
+            "tls/1.2 , HTTP/1.1",
+            "websocket, h2c",
+            " ,h2c",
+        ] {
+            let head = format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+                 Upgrade: {value}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+            );
+            assert_eq!(forward(&head), head.replace("\r\nUpgrade:", "\r\nX-Old-Upgrade:"));
+            let request = VisitorRequest::read(head.as_bytes(), None).expect("a request");
+            assert!(!request.may_switch && !request.is_websocket, "{value}");
+        }
+        for (value, is_websocket) in [("websocket", true), ("WebSocket", true), ("IRC/6.9", false)]
+        {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: {value}\r\n\r\n");
+            assert_eq!(forward(&head), head);
+            let request = VisitorRequest::read(head.as_bytes(), None).expect("a request");
+            assert!(request.may_switch && request.is_websocket == is_websocket, "{value}");
+        }
+        let both = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n\r\n";
+        let request = VisitorRequest::read(both.as_bytes(), None).expect("a request");
+        assert!(request.may_switch && request.is_websocket);
+        assert_eq!(forward(both), both.replacen("Upgrade: h2c", "X-Old-Upgrade: h2c", 1));
     }
 
     #[test]

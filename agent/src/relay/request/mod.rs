@@ -74,7 +74,8 @@ pub struct VisitorRequest {
     pub version: Version,
     /// Whether a WebSocket is asked for (`Upgrade: websocket`).
     pub is_websocket: bool,
-    /// Whether the answer may be 101 Switching Protocols (any `Upgrade`).
+    /// Whether the answer may be 101 Switching Protocols (any `Upgrade` that
+    /// goes to the kite).
     pub may_switch: bool,
     /// Where the body ends; [`crate::http::Body`] follows it.
     pub framing: Framing,
@@ -141,6 +142,10 @@ impl VisitorRequest {
         let is_named = |name: &'static str| {
             head.headers().filter(move |header| header.name.eq_ignore_ascii_case(name.as_bytes()))
         };
+        let upgrades = || {
+            let values = head.headers().filter(|header| is_upgrade(header) && !is_renamed(header));
+            values.map(|header| header.value)
+        };
         let has_member = |name, member: &str| {
             is_named(name)
                 .flat_map(|header| members(header.value))
@@ -153,14 +158,13 @@ impl VisitorRequest {
             target: printable(head.target()),
             path,
             version,
-            is_websocket: has_member("Upgrade", "websocket"),
-            may_switch: head.may_switch_protocol(),
+            is_websocket: upgrades().any(|value| has_websocket(value)),
+            may_switch: upgrades().next().is_some(),
             framing,
             closes: !keeps_alive(head.headers(), version == Version::Http10),
             expects_continue: version == Version::Http11 && has_member("Expect", "100-continue"),
             is_absolute,
-            is_unchanged: !is_absolute
-                && !head.headers().any(|header| identity::is_forged(header.name)),
+            is_unchanged: !is_absolute && !head.headers().any(|header| is_renamed(&header)),
         })
     }
 }
@@ -254,6 +258,31 @@ fn single_host(head: &Head<'_>) -> Result<Option<Host>, BadRequest> {
         },
         _ => refuse(Status::BadRequest, "it has two Host headers"),
     }
+}
+
+/// Whether a header goes to the kite under another name: what only an agent may
+/// say of the visitor, and what leads to another kind of HTTP, in which the
+/// visitor could say it unseen.
+fn is_renamed(header: &Header<'_>) -> bool {
+    identity::is_forged(header.name) || is_upgrade(header) && leads_to_http(header.value)
+}
+
+fn is_upgrade(header: &Header<'_>) -> bool {
+    identity::is_in(header.name, &["Upgrade"])
+}
+
+/// Whether an `Upgrade` names HTTP in another form: `h2c` (RFC 7540 section
+/// 3.2) and its drafts, `HTTP/2.0`, or TLS with HTTP in it (RFC 2817).
+fn leads_to_http(value: &[u8]) -> bool {
+    members(value).any(|member| {
+        let name = member.split(|byte| *byte == b'/').next().unwrap_or_default();
+        let is_form_of_2 = name.len() >= 2 && name[..2].eq_ignore_ascii_case(b"h2");
+        is_form_of_2 || name.eq_ignore_ascii_case(b"HTTP") || name.eq_ignore_ascii_case(b"TLS")
+    })
+}
+
+fn has_websocket(value: &[u8]) -> bool {
+    members(value).any(|member| member.eq_ignore_ascii_case(b"websocket"))
 }
 
 /// A target for a log, without its query.

@@ -48,7 +48,7 @@ fn a_request_says_what_the_relay_needs() {
 fn headers_about_the_connection_are_read() {
     for (headers, websocket, switch, closes, expects) in [
         ("", false, false, false, false),
-        ("Upgrade: h2c, websocket\r\n", true, true, false, false),
+        ("Upgrade: x, websocket\r\n", true, true, false, false),
         ("Upgrade: h2c\r\nupgrade: websocket\r\n", true, true, false, false),
         ("Upgrade: websockets\r\n", false, true, false, false),
         ("Connection: close\r\n", false, false, true, false),
