@@ -36,23 +36,43 @@ const KITELESS_TIME: Duration = Duration::from_secs(60);
 /// waited for an answer.
 const MAX_PENDING: usize = 4;
 
+/// An agent that was let in.
+struct Guest {
+    connection: Connection,
+    version: String,
+    /// It reads zlib chunks.
+    zlib_chunks: bool,
+    registrar: Registrar,
+    judged: Judged,
+}
+
 /// Answers the head of a handshake and runs the tunnel, if one comes of it.
-pub(super) async fn take(relay: &Rc<Relay>, caller: Caller, head: &[u8]) {
+pub(super) async fn take(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
+    // In a box of its own: the tunnel stays for days, the handshake does not.
+    if let Some(guest) = Box::pin(let_in(relay, caller, head)).await {
+        run(relay, guest).await;
+    }
+}
+
+/// Answers the head; the agent, if its tunnel is to run.
+async fn let_in(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) -> Option<Guest> {
     let Caller { connection, from } = caller;
     let address = from.peer.ip();
     let active = relay.active();
     let is_welcome = is_let_in(&active.settings.tunnel_rules, address)
         && !relay.rates.borrow_mut().is_turned_away(address, Instant::now());
     if !is_welcome {
-        return answer::answer(&connection, reply::FORBIDDEN).await;
+        answer::answer(&connection, reply::FORBIDDEN).await;
+        return None;
     }
     let is_full = relay.tunnels.borrow().len() >= active.settings.limits.max_tunnels;
-    let request = TunnelRequest::parse(head);
+    let request = TunnelRequest::parse(&head);
     let (Ok(request), false, false) = (request, is_full, relay.is_stopping()) else {
-        return answer::answer(&connection, reply::UNAVAILABLE).await;
+        answer::answer(&connection, reply::UNAVAILABLE).await;
+        return None;
     };
     if request.kites.is_empty() {
-        return;
+        return None;
     }
     drop(active);
     let mut registrar = Registrar::new(relay, address, request.replace.clone());
@@ -60,35 +80,30 @@ pub(super) async fn take(relay: &Rc<Relay>, caller: Caller, head: &[u8]) {
     let judged = registrar.judge(&request.kites, request.add_kites, deadline).await;
     let keeps = judged.any(&Verdict::Flying) || (request.add_kites && judged.any_challenge());
     let head = relay.answer(&judged, registrar.session_id()).encode();
-    if answer::write(&connection, &head).await.is_err() {
-        return;
-    }
+    answer::write(&connection, &head).await.ok()?;
     if !keeps {
         registrar.note_first_leg();
-        return answer::close(&connection).await;
+        answer::close(&connection).await;
+        return None;
     }
     if !request.add_kites {
         Timer::after(HEAD_PAUSE).await;
     }
-    run(relay, connection, &request, registrar, judged).await;
+    let version = shown_version(request.version.as_deref().unwrap_or("unknown"));
+    let zlib_chunks = request.zlib_chunks;
+    Some(Guest { connection, version, zlib_chunks, registrar, judged })
 }
 
-async fn run(
-    relay: &Rc<Relay>,
-    connection: Connection,
-    request: &TunnelRequest,
-    mut registrar: Registrar,
-    judged: Judged,
-) {
+async fn run(relay: &Rc<Relay>, guest: Guest) {
+    let Guest { connection, version, zlib_chunks, mut registrar, judged } = guest;
     let active = relay.active();
     let settings = &active.settings;
-    let version = shown_version(request.version.as_deref().unwrap_or("unknown"));
     let is_ours = version.starts_with(OUR_AGENT);
     let session = Session::new(SessionSettings {
         role: Role::Relay,
         max_streams: settings.limits.max_streams,
         max_header_bytes: MAX_REQUEST_BYTES,
-        compress: settings.compress && request.zlib_chunks,
+        compress: settings.compress && zlib_chunks,
         guard_bursts: !is_ours,
     });
     let max_body = if is_ours { MAX_BODY_BYTES } else { SMALL_BODY_BYTES };
@@ -128,6 +143,18 @@ struct Requests {
     bell: Notify,
 }
 
+impl Requests {
+    /// The next one. Most agents ask once: no memory is kept for others.
+    fn next(&self) -> Option<TunnelRequest> {
+        let mut waiting = self.waiting.borrow_mut();
+        let next = waiting.pop_front();
+        if waiting.is_empty() {
+            *waiting = VecDeque::new();
+        }
+        next
+    }
+}
+
 /// Answers them one after the other; ends when the tunnel has no kite for too
 /// long.
 async fn register(
@@ -138,12 +165,13 @@ async fn register(
 ) -> TunnelEnd {
     let mut kiteless_since = Instant::now();
     loop {
-        let request = requests.waiting.borrow_mut().pop_front();
+        let request = requests.next();
         if let Some(request) = request {
             let deadline = Instant::now() + PROBE_TIME_BEFORE_FRAME;
-            let judged = registrar.judge(&request.kites, true, deadline).await;
+            // In a box, as it happens once in the life of most tunnels.
+            let judged = Box::pin(registrar.judge(&request.kites, true, deadline)).await;
             let payload = relay.answer(&judged, registrar.session_id()).encode_payload();
-            agent.kites.borrow_mut().extend(judged.admitted);
+            agent.add(judged.admitted);
             registrar.tell(agent);
             agent.tunnel.with_session(|session| session.send_payload(payload));
             kiteless_since = Instant::now();
@@ -160,7 +188,7 @@ async fn register(
         };
         future::or(requests.bell.wait(), timer).await;
         if has_kites && Instant::now() >= registrar.next_review() {
-            registrar.review(agent).await;
+            Box::pin(registrar.review(agent)).await;
         }
     }
 }
