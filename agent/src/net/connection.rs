@@ -120,6 +120,10 @@ impl Connection {
             let length = unread.len().min(buffer.len());
             buffer[..length].copy_from_slice(&unread[..length]);
             unread.drain(..length);
+            if unread.is_empty() {
+                // It happens at the begin of a connection only.
+                *unread = Vec::new();
+            }
             return Ok(length);
         }
         if let Some(websocket) = &self.websocket {
