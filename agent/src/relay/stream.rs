@@ -468,6 +468,9 @@ impl Inflow for VisitStream {
         if is_closed {
             let eof = Eof { read: false, write: true };
             tunnel.with_session(|session| session.close(Instant::now(), self.id, eof));
+            // Who waits for the rest of the answer waits in vain, and once both
+            // ends were told, the session hears no more of the stream.
+            self.for_tunnel.notify();
             return Supply::Done;
         }
         if delivered > 0 {

@@ -182,6 +182,19 @@ impl Tunnel {
         }
     }
 
+    /// Reads until these bytes have come.
+    pub fn wait_for(&mut self, text: &[u8]) {
+        loop {
+            let found = self.unread.windows(text.len()).position(|part| part == text);
+            if let Some(at) = found {
+                self.unread.drain(..at + text.len());
+                return;
+            }
+            let shown = String::from_utf8_lossy(text).into_owned();
+            assert!(self.fill(LONG), "waited in vain for {shown:?}");
+        }
+    }
+
     /// Everything that came and was not taken apart.
     pub fn take_unread(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.unread)
