@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
-use log::info;
+use log::{Level, log};
 use smol::future;
 
 use super::access::is_let_in;
@@ -118,7 +118,9 @@ async fn run(
     let end = future::or(run, register).await;
     let (address, version) = (agent.address, &agent.version);
     let seconds = began.elapsed().as_secs();
-    info!("agent {address} ({version}): {} after {seconds} s", end.told_of("agent"));
+    // Whoever flew nothing may come and go a thousand times a second.
+    let level = if agent.kites.borrow().is_empty() { Level::Debug } else { Level::Info };
+    log!(level, "agent {address} ({version}): {} after {seconds} s", end.told_of("agent"));
 }
 
 /// Requests for kites on a running tunnel.
@@ -143,8 +145,10 @@ async fn register(
             let deadline = Instant::now() + PROBE_TIME_BEFORE_FRAME;
             let judged = registrar.judge(&request.kites, true, deadline).await;
             let payload = relay.answer(&judged, registrar.session_id()).encode_payload();
-            agent.kites.borrow_mut().extend(judged.admitted);
-            registrar.tell(agent);
+            if !judged.admitted.is_empty() {
+                agent.kites.borrow_mut().extend(judged.admitted);
+                registrar.tell(agent);
+            }
             agent.tunnel.with_session(|session| session.send_payload(payload));
             kiteless_since = Instant::now();
             continue;

@@ -81,7 +81,7 @@ impl Tunnel {
             guard_bursts: false,
         });
         let mut tunnel = Self { socket, session, registration, salts, unread: Vec::new() };
-        let answer = tunnel.read_head()?;
+        let answer = tunnel.read_head().filter(|answer| answer.status == Some(200))?;
         tunnel.follow(&answer)?;
         Some(tunnel)
     }
