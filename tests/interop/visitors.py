@@ -112,6 +112,20 @@ def tls_to(relay, name, roots):
     return context.wrap_socket(connect(relay, name, 443), server_hostname=name)
 
 
+def tls_straight_to(relay, name, roots, **context_options):
+    """TLS by server name on the relay's own port, as browsers do it. Kitelet's
+    relay brings it to the https kite of that name, or ends it itself."""
+    context = ssl.create_default_context(cafile=roots)
+    for option, value in context_options.items():
+        setattr(context, option, value)
+    way = socket.create_connection((relay.host, relay.port), timeout=PATIENCE_SECONDS)
+    try:
+        return context.wrap_socket(way, server_hostname=name)
+    except OSError:
+        way.close()
+        raise
+
+
 def read_all(way):
     """Reads to the end of input."""
     received = bytearray()
