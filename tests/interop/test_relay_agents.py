@@ -6,7 +6,7 @@ import unittest
 
 from agents import Agent, kite, to_relay
 from certificates import Authority
-from harness import Case
+from harness import Case, wait_until
 from relay import RELAY_NAME, KiteletRelay, Proxy
 from servers import RawService, WebService
 from services import MEGABYTE, Nginx, random_file
@@ -115,7 +115,7 @@ class Kites:
         self.assertEqual(get(self.relay, "wrong.kite.test").status, 503)
         self.assertEqual(get(self.relay, "right.kite.test").text, "other")
         self.assertEqual(get(self.relay, OTHER).text, "other")
-        self.assertIn("wrong.kite.test", agent.log())
+        wait_until(lambda: "wrong.kite.test" in agent.log(), 10, "the agent's log does not name the kite")
         self.assertRegex(agent.log().lower(), "secret|signature|reject")
         for log in (agent.log(), self.relay.log()):
             self.assertNotIn(WRONG_SECRET, log)
