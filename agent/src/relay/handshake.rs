@@ -32,6 +32,9 @@ const MAX_VERSION_BYTES: usize = 40;
 const HEAD_PAUSE: Duration = Duration::from_millis(250);
 /// Time that a tunnel may have no kite (`protocol.md` 10).
 const KITELESS_TIME: Duration = Duration::from_secs(60);
+/// Time that a tunnel has after all of its kites were refused, to read why.
+/// Agents rely on the end of the connection to try again (`protocol.md` 3.4).
+const REFUSED_TIME: Duration = Duration::from_secs(1);
 /// Requests for kites that wait to be judged; one who sends more has not
 /// waited for an answer.
 const MAX_PENDING: usize = 4;
@@ -136,25 +139,25 @@ async fn register(
     registrar: &mut Registrar,
     requests: &Requests,
 ) -> TunnelEnd {
-    let mut kiteless_since = Instant::now();
+    let mut kiteless_until = Instant::now() + KITELESS_TIME;
     loop {
         let request = requests.waiting.borrow_mut().pop_front();
         if let Some(request) = request {
             let deadline = Instant::now() + PROBE_TIME_BEFORE_FRAME;
             let judged = registrar.judge(&request.kites, true, deadline).await;
             let payload = relay.answer(&judged, registrar.session_id()).encode_payload();
+            let time = if judged.any_challenge() { KITELESS_TIME } else { REFUSED_TIME };
             agent.kites.borrow_mut().extend(judged.admitted);
             registrar.tell(agent);
             agent.tunnel.with_session(|session| session.send_payload(payload));
-            kiteless_since = Instant::now();
+            kiteless_until = Instant::now() + time;
             continue;
         }
-        let end = kiteless_since + KITELESS_TIME;
         let has_kites = !agent.kites.borrow().is_empty();
-        if !has_kites && Instant::now() >= end {
-            return TunnelEnd::Dropped("it had no kite for a minute");
+        if !has_kites && Instant::now() >= kiteless_until {
+            return TunnelEnd::Dropped("it had no kite that may fly");
         }
-        let next = if has_kites { registrar.next_review() } else { end };
+        let next = if has_kites { registrar.next_review() } else { kiteless_until };
         let timer = async {
             Timer::at(next).await;
         };
