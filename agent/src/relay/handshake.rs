@@ -33,6 +33,9 @@ const MAX_VERSION_BYTES: usize = 40;
 const HEAD_PAUSE: Duration = Duration::from_millis(250);
 /// Time that a new tunnel may have no kite (`protocol.md` 10).
 const KITELESS_TIME: Duration = Duration::from_secs(60);
+/// Time that a tunnel has after all of its kites were refused, to read why.
+/// Agents rely on the end of the connection to try again (`protocol.md` 3.4).
+const REFUSED_TIME: Duration = Duration::from_secs(1);
 /// Requests for kites that wait to be judged; one who sends more has not
 /// waited for an answer.
 const MAX_PENDING: usize = 4;
@@ -174,7 +177,8 @@ async fn register(
     registrar: &mut Registrar,
     requests: &Requests,
 ) -> TunnelEnd {
-    let began = Instant::now();
+    // Asking again and again gains no time: a place is for who can fly.
+    let mut kiteless_until = Instant::now() + KITELESS_TIME;
     loop {
         let request = requests.next();
         if let Some(request) = request {
@@ -183,6 +187,9 @@ async fn register(
             let judged = Box::pin(registrar.judge(&request.kites, true, deadline)).await;
             let payload = relay.answer(&judged, registrar.session_id()).encode_payload();
             agent.tunnel.with_session(|session| session.send_payload(payload));
+            if !judged.any_challenge() {
+                kiteless_until = kiteless_until.min(Instant::now() + REFUSED_TIME);
+            }
             if !judged.admitted.is_empty() {
                 agent.add(judged.admitted);
                 relay.review_kites_of(agent);
@@ -190,13 +197,11 @@ async fn register(
             }
             continue;
         }
-        // Asking again and again gains no time: a place is for who can fly.
-        let end = began + KITELESS_TIME;
         let has_kites = !agent.kites.borrow().is_empty();
-        if !has_kites && Instant::now() >= end {
-            return TunnelEnd::Dropped("it had no kite for a minute");
+        if !has_kites && Instant::now() >= kiteless_until {
+            return TunnelEnd::Dropped("it had no kite that may fly");
         }
-        let next = if has_kites { registrar.next_review() } else { end };
+        let next = if has_kites { registrar.next_review() } else { kiteless_until };
         let timer = async {
             Timer::at(next).await;
         };

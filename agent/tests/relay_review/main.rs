@@ -7,8 +7,6 @@
 mod agent;
 mod relay;
 
-use std::io::Write;
-use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
