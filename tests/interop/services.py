@@ -53,9 +53,9 @@ class _Daemon:
 class Nginx(_Daemon):
     """Serves `files` over HTTP, takes uploads under /upload/ by PUT and packs
     /packed/ on the way, which makes the answer chunked. With a certificate it
-    speaks HTTPS on `tls_port` as well."""
+    speaks HTTPS on `tls_port` as well, HTTP/2 there if `http2` is set."""
 
-    def __init__(self, directory, certificate=None):
+    def __init__(self, directory, certificate=None, http2=False):
         self.directory = Path(directory) / "nginx"
         self.files = self.directory / "files"
         self.uploads = self.files / "upload"
@@ -63,6 +63,7 @@ class Nginx(_Daemon):
             path.mkdir(parents=True)
         self.host, self.port = "127.0.0.1", free_port()
         self.tls_port = free_port() if certificate else None
+        self.http2 = http2
         config = self.directory / "nginx.conf"
         config.write_text(self._config(certificate))
         self.process = Process(
@@ -71,7 +72,7 @@ class Nginx(_Daemon):
 
     def _config(self, certificate):
         listen_tls = certificate and (
-            f"listen 127.0.0.1:{self.tls_port} ssl;"
+            f"listen 127.0.0.1:{self.tls_port} ssl{' http2' if self.http2 else ''};"
             f" ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key};"
         )
         temporary = " ".join(
