@@ -42,9 +42,9 @@ def requests(port, seconds, close=False, agent=None):
     sends into the tunnel (an answer has about 160)."""
     options = ["-H", "Connection: close"] if close else []
     if agent is None:
-        return _wrk(port, 50, seconds, options)["rate"], None, None
+        return wrk(_url(port), 50, seconds, options)["rate"], None, None
     cpu, sent = cpu_seconds(agent), _bytes_sent(agent, port)
-    found = _wrk(port, 50, seconds, options)
+    found = wrk(_url(port), 50, seconds, options)
     cpu, sent = cpu_seconds(agent) - cpu, _bytes_sent(agent, port) - sent
     return found["rate"], cpu / found["count"] * 1e6, sent / found["count"]
 
@@ -52,7 +52,7 @@ def requests(port, seconds, close=False, agent=None):
 def latency(port, seconds):
     """Milliseconds of the median and the 99th percentile of small requests,
     one after the other on one connection."""
-    found = _wrk(port, 1, seconds, ["--latency"])
+    found = wrk(_url(port), 1, seconds, ["--latency"])
     return found["50"], found["99"]
 
 
@@ -148,10 +148,16 @@ def _load(*arguments):
     return float(_run([LOAD, *map(str, arguments)]))
 
 
-def _wrk(port, connections, seconds, options):
+def _url(port):
+    return f"http://127.0.0.1:{port}/"
+
+
+def wrk(url, connections, seconds, options):
+    """What `wrk` finds of requests for the kite: their rate, their number, and
+    with `--latency` the percentiles in milliseconds."""
     host = ["-H", f"Host: {KITE}"]
     command = [find("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s"]
-    text = _run([*command, *host, *options, f"http://127.0.0.1:{port}/"])
+    text = _run([*command, *host, *options, url])
     failed = re.search(r"Socket errors: (.*)|Non-2xx.*", text)
     found = {
         percent: float(number) * UNITS[unit]

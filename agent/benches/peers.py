@@ -101,10 +101,15 @@ def wait_for(process, port):
 
 
 class Services:
-    """What the kites lead to: nginx for HTTP, our own sink for raw streams."""
+    """What the kites lead to: nginx for HTTP, our own sink for raw streams.
+    With a certificate, nginx serves the same over TLS as well."""
 
-    def __init__(self, directory, file_sizes):
-        self.http, self.raw = free_port(), free_port()
+    def __init__(self, directory, file_sizes, certificate=None):
+        self.http, self.https, self.raw = free_port(), free_port(), free_port()
+        tls = certificate and (
+            f"listen 127.0.0.1:{self.https} ssl backlog=4096; "
+            f"ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key};"
+        )
         noise = random.randbytes(MIB)
         for size in file_sizes:
             with open(directory / f"{size}M", "wb") as file:
@@ -121,7 +126,7 @@ class Services:
                 fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi;
                 scgi_temp_path {directory}/scgi;
                 server {{
-                    listen 127.0.0.1:{self.http} backlog=4096; root {directory};
+                    listen 127.0.0.1:{self.http} backlog=4096; root {directory}; {tls or ""}
                     location = / {{ return 200 "hello\\n"; }}
                 }}
             }}

@@ -1,10 +1,12 @@
-"""The real relay: Debian's pagekite as a front-end, plain or behind TLS, and
-a proxy that stands between agent and relay and counts."""
+"""The relays: Debian's pagekite as a front-end and Kitelet's own, plain or with
+TLS, and a proxy that stands between agent and relay and counts."""
 
+import signal
 import socket
 import threading
+import time
 
-from harness import Process, accepts, free_port, needs, wait_until
+from harness import Options, Process, accepts, free_port, needs, wait_until
 from visitors import carry, shut
 
 # The domain below which every kite flies with this secret.
@@ -17,19 +19,13 @@ RELAY_NAME = "relay.test"
 FLYING_SECONDS = 20
 
 
-class DebianRelay:
-    """`pagekite --isfrontend`. It knows the kites NAME.kite.test and those in
-    `kites`, each a pair of domain and secret."""
+class _Relay:
+    """What both relays have: one port of loopback, and an answer to whether a
+    kite flies."""
 
-    def __init__(self, directory, kites=(), certificate=None, port=None):
-        self.host, self.port = "127.0.0.1", port or free_port()
-        command = [
-            needs("pagekite"), "--clean", "--nullui", "--noloop", "--isfrontend",
-            f"--host={self.host}", f"--ports={self.port}", "--rawports=virtual", "--logfile=stdio",
-        ]
-        command += ["--nossl"] if certificate is None else [f"--tls_endpoint={RELAY_NAME}:{certificate.both}"]
-        command += [f"--domain=*:{domain}:{secret}" for domain, secret in [(f"*.{DOMAIN}", SECRET), *kites]]
-        self.process = Process("relay", command, directory / "relay.log", cwd=directory)
+    process = None
+    host = "127.0.0.1"
+    port = None
 
     def start(self):
         self.process.start()
@@ -60,6 +56,60 @@ class DebianRelay:
     def wait_without(self, name, port=80, seconds=FLYING_SECONDS):
         """Waits until the relay has noticed that a kite is gone."""
         wait_until(lambda: not self.flies(name, port), seconds, f"{name} still flies")
+
+
+class DebianRelay(_Relay):
+    """`pagekite --isfrontend`. It knows the kites NAME.kite.test and those in
+    `kites`, each a pair of domain and secret."""
+
+    def __init__(self, directory, kites=(), certificate=None, port=None):
+        self.port = port or free_port()
+        command = [
+            needs("pagekite"), "--clean", "--nullui", "--noloop", "--isfrontend",
+            f"--host={self.host}", f"--ports={self.port}", "--rawports=virtual", "--logfile=stdio",
+        ]
+        command += ["--nossl"] if certificate is None else [f"--tls_endpoint={RELAY_NAME}:{certificate.both}"]
+        command += [f"--domain=*:{domain}:{secret}" for domain, secret in [(f"*.{DOMAIN}", SECRET), *kites]]
+        self.process = Process("relay", command, directory / "relay.log", cwd=directory)
+
+
+class KiteletRelay(_Relay):
+    """`kitelet relay` with an rc file and a kites file. It knows the kites
+    NAME.kite.test and those in `kites`, each a pair of domain and secret;
+    `lines` are further lines of its rc file."""
+
+    def __init__(self, directory, kites=(), certificate=None, port=None, lines=(), name="relay"):
+        self.port = port or free_port()
+        self.rc, self.kites_file = directory / f"{name}.rc", directory / f"{name}.kites"
+        for path in (self.rc, self.kites_file):
+            path.touch(mode=0o600)
+        self.certificate = certificate
+        self.write_rc(*lines)
+        self.write_kites(*(f"*:{domain}:{secret}" for domain, secret in [(f"*.{DOMAIN}", SECRET), *kites]))
+        program = Options.kitelet()
+        if not program.exists():
+            raise AssertionError(f"{program} is missing: run `cargo build --release`, or set KITELET")
+        self.process = Process(name, [program, "relay", "-c", self.rc], directory / f"{name}.log", cwd=directory)
+
+    def write_rc(self, *lines):
+        """Writes the rc file: address, kites file, certificate and these."""
+        own = [f"host = {self.host}", f"ports = {self.port}", f"kites = {self.kites_file}"]
+        if self.certificate is not None:
+            own.append(f"tls_endpoint = {RELAY_NAME}:{self.certificate.both}")
+        self.rc.write_text("\n".join([*own, *lines, ""]))
+
+    def write_kites(self, *lines):
+        """Writes the kites file anew."""
+        self.kites_file.write_text("\n".join([*lines, ""]))
+
+    def reload(self, told="the configuration was read again"):
+        """Sends SIGHUP and waits for what the log says of it."""
+        before = self.log().count(told)
+        self.process.child.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.log().count(told) > before, 10, f"after SIGHUP the log does not say: {told}")
+
+    def log(self):
+        return self.process.log()
 
 
 class Proxy:
@@ -111,7 +161,7 @@ class Proxy:
             threading.Thread(target=self._serve, args=(near,), daemon=True).start()
 
     def _serve(self, near):
-        record = {"first": b"", "open": True, "ends": [near]}
+        record = {"first": b"", "open": True, "ends": [near], "began": time.monotonic()}
         with self._lock:
             self.connections.append(record)
         try:

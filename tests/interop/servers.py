@@ -40,8 +40,12 @@ class WebService:
         self.requests = 0
         self._server = None
 
+    def handler(self):
+        """The class that answers."""
+        return WebHandler
+
     def start(self):
-        handler = type("Handler", (_Handler,), {"service": self})
+        handler = type("Handler", (self.handler(),), {"service": self})
         address = self.host if self.port is None else (self.host, self.port)
         server = type("Server", (_Server,), {"address_family": self._family()})
         self._server = server(address, handler)
@@ -70,7 +74,7 @@ class _Server(socketserver.ThreadingTCPServer):
         """Visitors that leave early are part of the tests."""
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class WebHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     service = None
 

@@ -53,7 +53,7 @@ class _Daemon:
 class Nginx(_Daemon):
     """Serves `files` over HTTP, takes uploads under /upload/ by PUT and packs
     /packed/ on the way, which makes the answer chunked. With a certificate it
-    speaks HTTPS on `tls_port` as well."""
+    speaks HTTPS on `tls_port` as well, HTTP/2 too."""
 
     def __init__(self, directory, certificate=None):
         self.directory = Path(directory) / "nginx"
@@ -71,7 +71,7 @@ class Nginx(_Daemon):
 
     def _config(self, certificate):
         listen_tls = certificate and (
-            f"listen 127.0.0.1:{self.tls_port} ssl;"
+            f"listen 127.0.0.1:{self.tls_port} ssl http2;"
             f" ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key};"
         )
         temporary = " ".join(

@@ -68,11 +68,11 @@ def get(relay, name, path="/", **request):
         return browser.get(path, **request)
 
 
-def download(relay, name, path, seconds=180):
+def download(relay, name, path, seconds=180, tls=None):
     """Reads a large answer without keeping it: status, bytes, SHA-256. Gives
     up after `seconds`."""
     deadline = time.monotonic() + seconds
-    with Browser(relay, name) as browser:
+    with Browser(relay, name, tls) as browser:
         response = browser.ask(path)
         digest, size = hashlib.sha256(), 0
         while part := response.read1(CHUNK_BYTES):
@@ -110,6 +110,20 @@ def tls_to(relay, name, roots):
     dies of a TLS connection that does not begin with CONNECT."""
     context = ssl.create_default_context(cafile=roots)
     return context.wrap_socket(connect(relay, name, 443), server_hostname=name)
+
+
+def tls_straight_to(relay, name, roots, **context_options):
+    """TLS by server name on the relay's own port, as browsers do it. Kitelet's
+    relay brings it to the https kite of that name, or ends it itself."""
+    context = ssl.create_default_context(cafile=roots)
+    for option, value in context_options.items():
+        setattr(context, option, value)
+    way = socket.create_connection((relay.host, relay.port), timeout=PATIENCE_SECONDS)
+    try:
+        return context.wrap_socket(way, server_hostname=name)
+    except OSError:
+        way.close()
+        raise
 
 
 def read_all(way):
@@ -197,8 +211,8 @@ class WebSocket:
     GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     TEXT, BINARY, CLOSE = 1, 2, 8
 
-    def __init__(self, relay, name, path="/echo"):
-        self.way = socket.create_connection((relay.host, relay.port), timeout=PATIENCE_SECONDS)
+    def __init__(self, relay, name, path="/echo", tls=None):
+        self.way = tls or socket.create_connection((relay.host, relay.port), timeout=PATIENCE_SECONDS)
         key = base64.b64encode(os.urandom(16))
         self.way.sendall(
             f"GET {path} HTTP/1.1\r\nHost: {name}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -122,11 +122,10 @@ pub fn judge(
     random: Random<'_>,
 ) -> Vec<Outcome> {
     let mut room = rules.settings.limits.max_kites.saturating_sub(asker.flying);
-    // The salts that each kite was asked for with.
-    let mut asked: HashMap<&KiteId, Vec<&str>> = HashMap::new();
+    let mut asked: HashMap<&KiteId, Asked<'_>> = HashMap::new();
     let mut outcomes = Vec::with_capacity(kites.len());
     for kite in kites {
-        let salts = asked.entry(&kite.id).or_default();
+        let Asked { salts, guessed } = asked.entry(&kite.id).or_default();
         let (is_new, is_repeated) = (salts.is_empty(), salts.contains(&kite.salt.as_str()));
         salts.push(&kite.salt);
         outcomes.push(if is_repeated {
@@ -137,12 +136,33 @@ pub fn judge(
             // Once refused, a kite is not let in by asking with another salt.
             asked.remove(&kite.id);
             Outcome::Refused(Reason::TooManyKites)
+        } else if let Some(reason) = *guessed {
+            Outcome::Refused(reason)
         } else {
             room -= usize::from(is_new);
-            judge_one(kite, rules, asker.place, challenges, now, random)
+            let outcome = judge_one(kite, rules, asker.place, challenges, now, random);
+            *guessed = match outcome {
+                Outcome::Refused(reason @ (Reason::Signature | Reason::Unauthorized)) => {
+                    Some(reason)
+                }
+                Outcome::AskAuthority(_) => Some(Reason::Unauthorized),
+                _ => None,
+            };
+            outcome
         });
     }
     outcomes
+}
+
+/// What a request has asked of one kite so far.
+#[derive(Default)]
+struct Asked<'a> {
+    /// The salts.
+    salts: Vec<&'a str>,
+    /// There was a guess at its secret that was wrong, or that an authority is
+    /// asked about. There is one for each kite: a request counts as one failure
+    /// ([`handshake`]), and with another salt for each there would be hundreds.
+    guessed: Option<Reason>,
 }
 
 fn judge_one(

@@ -1,6 +1,7 @@
 //! A visitor whose bytes are none of our business: TLS that ends at the kite,
 //! SSH, VNC and whatever else. One stream for one connection.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -48,7 +49,8 @@ pub(super) async fn serve(
         }
         return;
     };
-    let outcome = permit.watch(stream.run(&tunnel.tunnel), || stream.bytes()).await;
+    let run = pin!(stream.run(&tunnel.tunnel));
+    let outcome = permit.watch(run, || stream.bytes()).await;
     stream.close(&tunnel.tunnel);
     let (sent, received) = stream.bytes();
     relay.access_log.note(&Entry {

@@ -11,6 +11,7 @@ use smol::future;
 
 use super::access::is_let_in;
 use super::caller::Caller;
+use super::guest::Guest;
 use super::registrar::{Judged, Registrar};
 use super::shared::Relay;
 use super::takeover::{PROBE_TIME_BEFORE_FRAME, PROBE_TIME_BEFORE_HEAD};
@@ -32,27 +33,53 @@ const MAX_VERSION_BYTES: usize = 40;
 const HEAD_PAUSE: Duration = Duration::from_millis(250);
 /// Time that a new tunnel may have no kite (`protocol.md` 10).
 const KITELESS_TIME: Duration = Duration::from_secs(60);
+/// Time that a tunnel has after all of its kites were refused, to read why.
+/// Agents rely on the end of the connection to try again (`protocol.md` 3.4).
+const REFUSED_TIME: Duration = Duration::from_secs(1);
 /// Requests for kites that wait to be judged; one who sends more has not
 /// waited for an answer.
 const MAX_PENDING: usize = 4;
 
+/// An agent that was let in.
+struct Arrived {
+    connection: Connection,
+    _guest: Guest,
+    version: String,
+    /// It reads zlib chunks.
+    zlib_chunks: bool,
+    /// It wants no messages that are not needed.
+    is_mobile: bool,
+    registrar: Registrar,
+    judged: Judged,
+}
+
 /// Answers the head of a handshake and runs the tunnel, if one comes of it.
-pub(super) async fn take(relay: &Rc<Relay>, caller: Caller, head: &[u8]) {
+pub(super) async fn take(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
+    // In a box of its own: the tunnel stays for days, the handshake does not.
+    if let Some(agent) = Box::pin(let_in(relay, caller, head)).await {
+        run(relay, agent).await;
+    }
+}
+
+/// Answers the head; the agent, if its tunnel is to run.
+async fn let_in(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) -> Option<Arrived> {
     let Caller { connection, from, guest } = caller;
     let address = from.peer.ip();
     let active = relay.active();
     let is_welcome = is_let_in(&active.settings.tunnel_rules, address)
         && !relay.rates.borrow_mut().is_turned_away(address, Instant::now());
     if !is_welcome {
-        return answer::answer(&connection, reply::FORBIDDEN).await;
+        answer::answer(&connection, reply::FORBIDDEN).await;
+        return None;
     }
     let is_full = relay.tunnels.borrow().len() >= active.settings.limits.max_tunnels;
-    let request = TunnelRequest::parse(head);
+    let request = TunnelRequest::parse(&head);
     let (Ok(request), false, false) = (request, is_full, relay.is_stopping()) else {
-        return answer::answer(&connection, reply::UNAVAILABLE).await;
+        answer::answer(&connection, reply::UNAVAILABLE).await;
+        return None;
     };
     if request.kites.is_empty() {
-        return;
+        return None;
     }
     drop(active);
     let mut registrar = Registrar::new(relay, address, request.replace.clone());
@@ -60,36 +87,32 @@ pub(super) async fn take(relay: &Rc<Relay>, caller: Caller, head: &[u8]) {
     let judged = registrar.judge(&request.kites, request.add_kites, deadline).await;
     let keeps = judged.any(&Verdict::Flying) || (request.add_kites && judged.any_challenge());
     let head = relay.answer(&judged, registrar.session_id()).encode();
-    if answer::write(&connection, &head).await.is_err() {
-        return;
-    }
+    answer::write(&connection, &head).await.ok()?;
     if !keeps {
         registrar.note_first_leg();
-        return answer::close(&connection).await;
+        answer::close(&connection).await;
+        return None;
     }
     if !request.add_kites {
         Timer::after(HEAD_PAUSE).await;
     }
     guest.became_agent();
-    run(relay, connection, &request, registrar, judged).await;
+    let version = shown_version(request.version.as_deref().unwrap_or("unknown"));
+    let (zlib_chunks, is_mobile) = (request.zlib_chunks, request.mobile);
+    Some(Arrived { connection, _guest: guest, version, zlib_chunks, is_mobile, registrar, judged })
 }
 
-async fn run(
-    relay: &Rc<Relay>,
-    connection: Connection,
-    request: &TunnelRequest,
-    mut registrar: Registrar,
-    judged: Judged,
-) {
+async fn run(relay: &Rc<Relay>, agent: Arrived) {
+    let Arrived { connection, _guest, version, zlib_chunks, is_mobile, mut registrar, judged } =
+        agent;
     let active = relay.active();
     let settings = &active.settings;
-    let version = shown_version(request.version.as_deref().unwrap_or("unknown"));
     let is_ours = version.starts_with(OUR_AGENT);
     let session = Session::new(SessionSettings {
         role: Role::Relay,
         max_streams: settings.limits.max_streams,
         max_header_bytes: MAX_REQUEST_BYTES,
-        compress: settings.compress && request.zlib_chunks,
+        compress: settings.compress && zlib_chunks,
         guard_bursts: !is_ours,
     });
     let max_body = if is_ours { MAX_BODY_BYTES } else { SMALL_BODY_BYTES };
@@ -104,7 +127,7 @@ async fn run(
         tunnel: Rc::clone(&tunnel),
         address: registrar.address(),
         version,
-        is_mobile: request.mobile,
+        is_mobile,
         kites: RefCell::new(judged.admitted),
         streams: Cell::new(0),
         idle: Notify::default(),
@@ -134,6 +157,18 @@ struct Requests {
     bell: Notify,
 }
 
+impl Requests {
+    /// The next one. Most agents ask once: no memory is kept for others.
+    fn next(&self) -> Option<TunnelRequest> {
+        let mut waiting = self.waiting.borrow_mut();
+        let next = waiting.pop_front();
+        if waiting.is_empty() {
+            *waiting = VecDeque::new();
+        }
+        next
+    }
+}
+
 /// Answers them one after the other; ends when the tunnel has no kite for too
 /// long.
 async fn register(
@@ -142,34 +177,37 @@ async fn register(
     registrar: &mut Registrar,
     requests: &Requests,
 ) -> TunnelEnd {
-    let began = Instant::now();
+    // Asking again and again gains no time: a place is for who can fly.
+    let mut kiteless_until = Instant::now() + KITELESS_TIME;
     loop {
-        let request = requests.waiting.borrow_mut().pop_front();
+        let request = requests.next();
         if let Some(request) = request {
             let deadline = Instant::now() + PROBE_TIME_BEFORE_FRAME;
-            let judged = registrar.judge(&request.kites, true, deadline).await;
+            // In a box, as it happens once in the life of most tunnels.
+            let judged = Box::pin(registrar.judge(&request.kites, true, deadline)).await;
             let payload = relay.answer(&judged, registrar.session_id()).encode_payload();
             agent.tunnel.with_session(|session| session.send_payload(payload));
+            if !judged.any_challenge() {
+                kiteless_until = kiteless_until.min(Instant::now() + REFUSED_TIME);
+            }
             if !judged.admitted.is_empty() {
-                agent.kites.borrow_mut().extend(judged.admitted);
+                agent.add(judged.admitted);
                 relay.review_kites_of(agent);
                 registrar.tell(agent);
             }
             continue;
         }
-        // Asking again and again gains no time: a place is for who can fly.
-        let end = began + KITELESS_TIME;
         let has_kites = !agent.kites.borrow().is_empty();
-        if !has_kites && Instant::now() >= end {
-            return TunnelEnd::Dropped("it had no kite for a minute");
+        if !has_kites && Instant::now() >= kiteless_until {
+            return TunnelEnd::Dropped("it had no kite that may fly");
         }
-        let next = if has_kites { registrar.next_review() } else { end };
+        let next = if has_kites { registrar.next_review() } else { kiteless_until };
         let timer = async {
             Timer::at(next).await;
         };
         future::or(requests.bell.wait(), timer).await;
         if has_kites && Instant::now() >= registrar.next_review() {
-            registrar.review(agent).await;
+            Box::pin(registrar.review(agent)).await;
         }
     }
 }

@@ -41,6 +41,18 @@ enum Led {
     Away,
     /// To another layer.
     On(Caller),
+    /// To the handshake of a tunnel, which has this head.
+    Agent(Caller, Vec<u8>),
+    /// To the kites that requests name; this is the head of the first one.
+    Http(Caller, Vec<u8>),
+    /// To a kite whose protocol is none of our business.
+    Blind {
+        caller: Caller,
+        protocol: &'static str,
+        host: String,
+        /// What was read already.
+        first: Vec<u8>,
+    },
 }
 
 /// Receives a connection of one of our ports.
@@ -61,15 +73,25 @@ pub(super) async fn receive(
     let caller = Caller { connection: Connection::plain(socket), from, guest };
     if let Some(kite) = kite {
         if is_let_in(&relay.active().settings.visitor_rules, peer.ip()) {
-            let host = kite.domain().to_owned();
-            blind::serve(&relay, caller, kite.protocol(), &host, Vec::new()).await;
+            let (protocol, host) = (kite.protocol(), kite.domain());
+            Box::pin(blind::serve(&relay, caller, protocol, host, Vec::new())).await;
         }
         return;
     }
     let mut led = Led::On(caller);
+    // In boxes, so that a connection of days keeps nothing of its reception, and
+    // no more memory than its own kind needs.
     for _ in 0..MAX_LAYERS {
-        let Led::On(caller) = led else { return };
-        led = lead(&relay, caller).await;
+        let Led::On(caller) = led else { break };
+        led = Box::pin(lead(&relay, caller)).await;
+    }
+    match led {
+        Led::Away | Led::On(_) => {}
+        Led::Agent(caller, head) => Box::pin(handshake::take(&relay, caller, head)).await,
+        Led::Http(caller, head) => Box::pin(visit::serve(&relay, caller, head)).await,
+        Led::Blind { caller, protocol, host, first } => {
+            Box::pin(blind::serve(&relay, caller, protocol, &host, first)).await;
+        }
     }
 }
 
@@ -91,14 +113,14 @@ async fn lead(relay: &Rc<Relay>, caller: Caller) -> Led {
             answer::answer(&caller.connection, &TLS_ACCESS_DENIED).await;
             Led::Away
         }
-        Arrival::Xmpp { host } => lead_visitor(relay, caller, "xmpp", &host, seen).await,
+        Arrival::Xmpp { host } => lead_visitor(relay, caller, "xmpp", host, seen).await,
         Arrival::Minecraft { host, .. } => {
-            lead_visitor(relay, caller, "minecraft", &host, seen).await
+            lead_visitor(relay, caller, "minecraft", host, seen).await
         }
         Arrival::Irc { host, cut } => {
             let mut bytes = seen;
             bytes.drain(cut);
-            lead_visitor(relay, caller, "irc", &host, bytes).await
+            lead_visitor(relay, caller, "irc", host, bytes).await
         }
         Arrival::Unknown(why) => {
             debug!("{}: closed, because {why}", caller.from.peer);
@@ -158,7 +180,7 @@ async fn lead_tls(
         let wish =
             Wish { protocol: "https", port: caller.from.port, host: name, from: &caller.from };
         if relay.has(&wish) {
-            return lead_visitor(relay, caller, "https", name, seen).await;
+            return lead_visitor(relay, caller, "https", name.clone(), seen).await;
         }
     }
     let Caller { connection, from, guest } = caller;
@@ -192,8 +214,7 @@ async fn lead_http(relay: &Rc<Relay>, caller: Caller) -> Led {
         }
     };
     if TunnelRequest::is_tunnel(&head) {
-        handshake::take(relay, caller, &head).await;
-        return Led::Away;
+        return Led::Agent(caller, head);
     }
     if let Some(answer) = relay.probe(&head) {
         answer::answer(&caller.connection, &answer).await;
@@ -202,13 +223,13 @@ async fn lead_http(relay: &Rc<Relay>, caller: Caller) -> Led {
     let caller = match websocket::open(caller, &head).await {
         Ok(caller) => {
             // What a visitor would send inside of it is for nobody.
-            match read_head(&caller.connection, FIRST_BYTE_TIME).await {
-                Ok(head) if TunnelRequest::is_tunnel(&head) => {
-                    handshake::take(relay, caller, &head).await;
+            return match read_head(&caller.connection, FIRST_BYTE_TIME).await {
+                Ok(head) if TunnelRequest::is_tunnel(&head) => Led::Agent(caller, head),
+                _ => {
+                    debug!("{}: a WebSocket without a tunnel", caller.from.peer);
+                    Led::Away
                 }
-                _ => debug!("{}: a WebSocket without a tunnel", caller.from.peer),
-            }
-            return Led::Away;
+            };
         }
         Err(Some(caller)) => caller,
         Err(None) => return Led::Away,
@@ -224,8 +245,7 @@ async fn lead_http(relay: &Rc<Relay>, caller: Caller) -> Led {
     if is_connect(&head) {
         return lead_connect(relay, caller, &head).await;
     }
-    visit::serve(relay, caller, head).await;
-    Led::Away
+    Led::Http(caller, head)
 }
 
 /// `CONNECT HOST:PORT` (`protocol.md` 11): to a raw kite, or to what follows in
@@ -255,21 +275,22 @@ async fn lead_connect(relay: &Rc<Relay>, caller: Caller, head: &[u8]) -> Led {
         let from = From { named: Some(Rc::from(host)), ..from };
         return Led::On(Caller { from, ..caller });
     }
-    blind::serve(relay, Caller { from, ..caller }, "raw", &host, Vec::new()).await;
-    Led::Away
+    let caller = Caller { from, ..caller };
+    Led::Blind { caller, protocol: "raw", host, first: Vec::new() }
 }
 
-/// To a kite whose protocol is none of our business.
+/// To a kite whose protocol is none of our business, if the visitor is let in.
 async fn lead_visitor(
     relay: &Rc<Relay>,
     caller: Caller,
-    protocol: &str,
-    host: &str,
+    protocol: &'static str,
+    host: String,
     first: Vec<u8>,
 ) -> Led {
     if is_let_in(&relay.active().settings.visitor_rules, caller.from.peer.ip()) {
-        blind::serve(relay, caller, protocol, host, first).await;
-    } else if protocol == "https" {
+        return Led::Blind { caller, protocol, host, first };
+    }
+    if protocol == "https" {
         answer::answer(&caller.connection, &TLS_ACCESS_DENIED).await;
     }
     Led::Away

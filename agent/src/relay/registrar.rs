@@ -101,6 +101,9 @@ impl Registrar {
         deadline: Instant,
     ) -> Judged {
         let relay = Rc::clone(&self.relay);
+        if relay.rates.borrow_mut().is_turned_away(self.address, Instant::now()) {
+            return self.unheard(kites);
+        }
         let mut outcomes = self.by_lines(kites, can_answer_here);
         let mut rulings = Vec::with_capacity(kites.len());
         for (kite, outcome) in kites.iter().zip(&mut outcomes) {
@@ -131,6 +134,19 @@ impl Registrar {
         let mut judged = Judged::default();
         for ((kite, outcome), ruling) in kites.iter().zip(outcomes).zip(rulings) {
             self.conclude(kite, outcome, ruling, &mut judged);
+        }
+        judged
+    }
+
+    /// What an agent gets that has guessed too often already. At the door it is
+    /// turned away; whoever has a kite could guess on through its tunnel.
+    fn unheard(&self, kites: &[KiteRequest]) -> Judged {
+        let flights = self.relay.flights.borrow();
+        let mut judged = Judged::default();
+        for kite in kites {
+            let flies = flights.holder(&kite.id) == Some(self.id);
+            let refused = || Verdict::Refused(Reason::Unauthorized.word(false).to_owned());
+            judged.push(kite, if flies { Verdict::Flying } else { refused() });
         }
         judged
     }

@@ -64,6 +64,14 @@ pub(super) enum Proof {
 }
 
 impl AgentTunnel {
+    /// Adds kites that fly from now on; most tunnels have one for all their
+    /// life, and room for one.
+    pub(super) fn add(&self, admitted: Vec<Admitted>) {
+        let mut kites = self.kites.borrow_mut();
+        kites.reserve_exact(admitted.len());
+        kites.extend(admitted);
+    }
+
     /// Tells the agent how many kilobytes its visitors may still use today, if
     /// that is news and it wants to know (`protocol.md` 3.1).
     pub(super) fn tell_quota(&self, left: Option<i64>) {

@@ -2,6 +2,7 @@
 //! kite that it names and followed until it is answered.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -191,7 +192,10 @@ impl HttpVisit<'_> {
         }
         let Some(open) = &mut self.open else { return Passed::Done };
         let Open { tunnel, stream, permit, .. } = open;
-        let outcome = permit.watch(stream.run(&tunnel.tunnel), || stream.bytes()).await;
+        let outcome = {
+            let run = pin!(stream.run(&tunnel.tunnel));
+            permit.watch(run, || stream.bytes()).await
+        };
         let (_, may_go_on) = permit.count(stream.bytes());
         let status = stream.status().unwrap_or(0);
         let bytes = stream.new_bytes();

@@ -7,10 +7,15 @@ use std::time::Instant;
 use event_listener::listener;
 
 use super::{Tunnel, TunnelEnd};
-use crate::wire::{HEADER_ROOM, MAX_BODY_BYTES, Session};
+use crate::wire::{HEADER_ROOM, Session};
 
 /// Control frames that are written in one turn, in bytes.
 const CONTROL_BYTES: usize = 8 * 1024;
+
+/// Room for frames that an idle tunnel keeps, in bytes: that of a few control
+/// frames. A relay has thousands of tunnels, and one that a slow link made wait
+/// had room for some data.
+const KEPT_BYTES: usize = 512;
 
 /// What came of moving bytes from a socket into the tunnel.
 pub(crate) enum Progress {
@@ -210,8 +215,7 @@ impl Outgoing {
         if self.is_empty() {
             self.bytes.clear();
             self.taken = 0;
-            // Answers about kites are long and rare.
-            self.bytes.shrink_to(2 * MAX_BODY_BYTES);
+            self.bytes.shrink_to(KEPT_BYTES);
         }
     }
 }
@@ -228,6 +232,7 @@ mod tests {
     use super::*;
     use crate::net::Connection;
     use crate::tunnel::{Buffers, News, Owner};
+    use crate::wire::MAX_BODY_BYTES;
     use crate::wire::{Heartbeat, Open, Role, SessionSettings};
 
     struct Nobody;

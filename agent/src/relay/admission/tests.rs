@@ -311,6 +311,36 @@ fn the_same_kite_twice_is_answered_once_and_counts_once() {
 }
 
 #[test]
+fn a_request_is_one_guess_at_a_kite_whatever_the_salts() {
+    let mut relay = Relay::new();
+    relay.settings.authorities = vec![authority("example")];
+    let mut answers = |id: &str, secrets: &[&str]| {
+        let salted = |(salt, challenge, secret): (&str, &str, &str)| {
+            let random = Salt::from_random([9; 4]);
+            KiteRequest::sign(&kite(id), salt, challenge, secret.as_bytes(), random)
+        };
+        let salts: Vec<String> = (0..secrets.len()).map(|number| number.to_string()).collect();
+        let asked: Vec<_> = salts.iter().map(|salt| salted((salt, "", "any"))).collect();
+        let challenges = relay.judge(&asked);
+        let answers =
+            salts.iter().zip(&challenges).zip(secrets).map(|((salt, outcome), secret)| {
+                let Outcome::Challenge(challenge) = outcome else { panic!("{outcome:?}") };
+                salted((salt, challenge, secret))
+            });
+        relay.judge(&answers.collect::<Vec<_>>())
+    };
+    let wrong = Outcome::Refused(Reason::Signature);
+    let outcomes = answers("http:a.test", &["guess", "other", "s3cret"]);
+    assert_eq!(outcomes, [wrong.clone(), wrong.clone(), wrong]);
+    let unauthorized = Outcome::Refused(Reason::Unauthorized);
+    let outcomes = answers("http:b.example", &["guess", "other"]);
+    assert_eq!(outcomes, [Outcome::AskAuthority(0), unauthorized], "one question");
+    // What is right is right twice.
+    let outcomes = answers("http:a.test", &["s3cret", "s3cret"]);
+    assert_eq!(outcomes, [verified(Some(1000)), verified(Some(1000))]);
+}
+
+#[test]
 fn a_secret_guessed_beside_a_right_one_counts_as_failure() {
     let mut relay = Relay::new();
     let mut outcomes = relay.ask(&["http:a.test"], "s3cret");
