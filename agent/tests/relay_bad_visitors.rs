@@ -319,10 +319,7 @@ fn a_websocket_for_tunnels_with_garbage_inside_is_closed() {
         // Pings without end.
         frame(0x89, 0xfd, &[7; 129]).repeat(5000),
         // A frame of nothing, again and again.
-        frame(0x02, 0x80, &[0; 4])
-            .into_iter()
-            .chain(vec![0, 0x80, 0, 0, 0, 0].repeat(9000))
-            .collect(),
+        frame(0x02, 0x80, &[0; 4]).into_iter().chain([0, 0x80, 0, 0, 0, 0].repeat(9000)).collect(),
     ];
     insides.extend((0..60).map(|seed| noise(seed, 3000)));
     for (index, inside) in insides.iter().enumerate() {
@@ -447,7 +444,7 @@ fn who_goes_in_the_middle_leaves_nothing_behind() {
             reset(&socket);
         }
     }
-    assert_eq!(kite.streams() > 0, true);
+    assert!(kite.streams() > 0);
     wait_for("the relay to let go", || (relay.descriptors() <= descriptors + 3).then_some(()));
     assert_modest(&relay, before, 16);
     bystander.finish();

@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use log::warn;
 
@@ -32,7 +33,7 @@ pub(super) struct Active {
     pub(super) served: Served,
     /// As it is sent: percent-encoded.
     pub(super) motd: String,
-    pub(super) asker: Asker,
+    pub(super) asker: Rc<Asker>,
 }
 
 impl Active {
@@ -60,29 +61,38 @@ impl Active {
         certificates: Certificates,
         environment: &dyn Environment,
     ) -> Result<Self, ActiveError> {
-        let mut grants = settings.grants.clone();
-        if let Some(path) = &settings.kites_file {
-            let (lines, warnings) =
-                load_kites(path, &settings.protocols, environment).map_err(ActiveError::Kites)?;
-            for line in warnings.to_string().lines() {
-                warn!("{line}");
-            }
-            grants.extend(lines);
-        }
-        let template = settings.error_page.as_deref().map(template).transpose()?;
-        let motd = match &settings.motd {
-            Some(path) => encode(&read(path, MAX_MOTD_BYTES).map_err(|error| {
-                ActiveError::File { path: path.clone(), error: error.to_string() }
-            })?),
-            None => String::new(),
-        };
+        let template = read_template(&settings)?;
         Ok(Self {
-            grants: Grants::new(grants),
+            grants: read_grants(&settings, environment)?,
             certificates: RefCell::new(certificates),
             pages: Pages::new(template, settings.error_urls.clone(), settings.reveal_kites),
             served: Served::among(&settings.protocols),
-            motd,
-            asker: Asker::from_settings(&settings),
+            motd: read_motd(&settings)?,
+            asker: Rc::new(Asker::from_settings(&settings)),
+            settings,
+        })
+    }
+
+    /// The same settings, with the files that they name read again. Pages and a
+    /// message that cannot be read stay as they were: after a chroot they may lie
+    /// outside. Certificates look after theirs, and so do name servers.
+    ///
+    /// # Errors
+    /// The kites file has to be mended.
+    pub(super) fn renewed(&self, environment: &dyn Environment) -> Result<Self, ActiveError> {
+        let settings = self.settings.clone();
+        let grants = read_grants(&settings, environment)?;
+        let pages = read_template(&settings).map(|template| {
+            Pages::new(template, settings.error_urls.clone(), settings.reveal_kites)
+        });
+        let stays = |error: ActiveError| warn!("{error}; it stays as it was");
+        Ok(Self {
+            grants,
+            certificates: self.certificates.clone(),
+            pages: pages.map_err(stays).unwrap_or_else(|()| self.pages.clone()),
+            served: self.served,
+            motd: read_motd(&settings).map_err(stays).unwrap_or_else(|()| self.motd.clone()),
+            asker: Rc::clone(&self.asker),
             settings,
         })
     }
@@ -106,10 +116,34 @@ impl Active {
     }
 }
 
-fn template(path: &Path) -> Result<Template, ActiveError> {
-    let bad = |error: String| ActiveError::File { path: path.to_owned(), error };
+fn read_grants(
+    settings: &RelaySettings,
+    environment: &dyn Environment,
+) -> Result<Grants, ActiveError> {
+    let mut grants = settings.grants.clone();
+    if let Some(path) = &settings.kites_file {
+        let (lines, warnings) =
+            load_kites(path, &settings.protocols, environment).map_err(ActiveError::Kites)?;
+        for line in warnings.to_string().lines() {
+            warn!("{line}");
+        }
+        grants.extend(lines);
+    }
+    Ok(Grants::new(grants))
+}
+
+fn read_template(settings: &RelaySettings) -> Result<Option<Template>, ActiveError> {
+    let Some(path) = &settings.error_page else { return Ok(None) };
+    let bad = |error: String| ActiveError::File { path: path.clone(), error };
     let text = read(path, MAX_TEMPLATE_BYTES).map_err(|error| bad(error.to_string()))?;
-    Template::from_bytes(&text).map_err(|error| bad(error.to_string()))
+    Template::from_bytes(&text).map(Some).map_err(|error| bad(error.to_string()))
+}
+
+fn read_motd(settings: &RelaySettings) -> Result<String, ActiveError> {
+    let Some(path) = &settings.motd else { return Ok(String::new()) };
+    let text = read(path, MAX_MOTD_BYTES)
+        .map_err(|error| ActiveError::File { path: path.clone(), error: error.to_string() })?;
+    Ok(encode(&text))
 }
 
 /// Reads a file, and one byte more than `limit` of a longer one.

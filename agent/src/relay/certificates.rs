@@ -15,14 +15,14 @@ const CHAIN_FILE: &str = "fullchain.pem";
 const KEY_FILE: &str = "privkey.pem";
 
 /// All certificates of a relay.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Certificates {
     held: Vec<Certificate>,
     /// Index of the one for those who ask for no name.
     default: Option<usize>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Certificate {
     files: CertificateFiles,
     acceptor: Acceptor,

@@ -194,25 +194,34 @@ impl Service {
     /// changes nothing.
     fn reload(&self) {
         self.relay.access_log.reopen();
-        let settings = if self.relay.active().settings.chroot.is_some() {
+        if self.relay.active().settings.chroot.is_some() {
             // The files of the configuration lie outside by now.
-            Ok(self.relay.active().settings.clone())
-        } else {
-            self.sources.load(&Host).map(|loaded| {
+            return self.renew();
+        }
+        match self.sources.load(&Host) {
+            Ok(loaded) => {
                 for line in loaded.warnings.to_string().lines() {
                     warn!("{line}");
                 }
-                loaded.settings
-            })
-        };
-        match settings {
-            Ok(settings) => self.adopt(within_limits(settings, limits::raise_open_files())),
+                self.adopt(within_limits(loaded.settings, limits::raise_open_files()));
+            }
             Err(error) => {
                 for line in error.to_string().lines() {
                     warn!("{line}");
                 }
                 warn!("the configuration stays as it was");
             }
+        }
+    }
+
+    /// Reads the files again that the configuration names.
+    fn renew(&self) {
+        match self.relay.active().renewed(&Host) {
+            Ok(active) => {
+                info!("{} grants were read", active.grants.len());
+                self.relay.activate(active);
+            }
+            Err(error) => warn!("{error}; everything stays as it was"),
         }
     }
 
@@ -255,14 +264,7 @@ impl Service {
             let now = self.look_at_files();
             if now != seen {
                 seen = now;
-                let settings = self.relay.active().settings.clone();
-                match Active::new(settings, &Host) {
-                    Ok(active) => {
-                        info!("{} grants were read", active.grants.len());
-                        self.relay.activate(active);
-                    }
-                    Err(error) => warn!("{error}; everything stays as it was"),
-                }
+                self.renew();
             }
         }
     }

@@ -281,3 +281,23 @@ fn an_answer_that_comes_early_is_all_that_comes() {
     drop(visitor);
     relay.wait_for_descriptors(before);
 }
+
+#[test]
+fn the_kites_file_is_read_again_although_another_file_is_gone() {
+    let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let name = |end: &str| folder.join(format!("review-{}-{end}", std::process::id()));
+    let (kites, motd) = (name("kites"), name("motd"));
+    std::fs::write(&kites, "http:other.test:secret-of-another\n").expect("written");
+    std::fs::write(&motd, "hello").expect("written");
+    let lines = format!("kites = {}\nmotd = {}\n", kites.display(), motd.display());
+    let relay = Relay::start(&lines);
+    std::fs::remove_file(&motd).expect("there");
+    relay.wait_for_log("it stays as it was");
+    let line = format!("http:late.test:{}\n", relay::SECRET);
+    std::fs::write(&kites, format!("{line}http:other.test:secret-of-another\n")).expect("written");
+    relay.wait_for_log("4 grants were read");
+    let (mut agent, answer) = Agent::ask(&relay, &["http:late.test"], None);
+    assert_eq!(answer.motd.as_deref(), Some("hello"), "as it was");
+    assert_eq!(agent.sign(&answer), [Verdict::Flying]);
+    let _ = std::fs::remove_file(&kites);
+}
