@@ -285,7 +285,8 @@ impl crate::tunnel::Stream for VisitStream {
         backlog.pass(&*self.visitor, self.follow(bytes));
         let after = backlog.waiting_bytes();
         tunnel.count_held(Held { waiting: before, head: 0 }, Held { waiting: after, head: 0 });
-        if after > 0 || backlog.is_closed || self.visitor.has_unsent() {
+        // While bytes wait already, the socket is waited for.
+        if before == 0 && (after > 0 || backlog.is_closed || self.visitor.has_unsent()) {
             self.for_visitor.notify();
         }
         backlog.newly_delivered()

@@ -72,15 +72,6 @@ impl VisitorRates {
         true
     }
 
-    /// Forgets the kites that do not fly; to be called when one comes down and
-    /// no other protocol of its name flies. An agent that takes its kite down
-    /// and up begins a new span for it.
-    pub fn forget(&mut self, domain: &str) {
-        if let Some(span) = self.kites.remove(domain) {
-            self.total -= span.visitors.len();
-        }
-    }
-
     /// Gives back the room of spans that are over, of kites nobody visits now.
     fn sweep(&mut self, length: Duration, now: Instant) {
         let is_due = |swept| now.saturating_duration_since(swept) >= SWEEP_EVERY;
@@ -154,14 +145,5 @@ mod tests {
             assert!(rates.visit("b.test", address(from), rate, later), "{from}");
         }
         assert_eq!((rates.kites.len(), rates.total), (1, 10));
-    }
-
-    #[test]
-    fn what_is_forgotten_gives_its_room_back() {
-        let (mut rates, now) = (VisitorRates::new(), Instant::now());
-        assert!(rates.visit("a.test", address(1), RATE, now));
-        rates.forget("a.test");
-        rates.forget("a.test");
-        assert!(rates.kites.is_empty() && rates.total == 0);
     }
 }
