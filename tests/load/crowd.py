@@ -13,17 +13,16 @@ CROWD = ROOT / "target/release/kitelet-test-crowd"
 KITELET = ROOT / "target/release/kitelet"
 # A single step of the crowd that takes longer than this has failed.
 PATIENCE_SECONDS = 60
-# Time after which a relay has come to rest.
-REST_SECONDS = 1
 # More than any crowd here, and few enough for a limit of 20000 open files.
 MAX_CALLERS = 4096
 
 
 class Relay:
-    """`kitelet relay` on loopback; `start` again after `kill` keeps the port."""
+    """`kitelet relay` on loopback; `start` again after `kill` keeps the port.
+    `rest` is the seconds after which it has come to rest."""
 
-    def __init__(self, directory, kites, certificate=None):
-        self.directory, self.port, self.process = directory, free_port(), None
+    def __init__(self, directory, kites, certificate=None, rest=1):
+        self.directory, self.port, self.process, self.rest = directory, free_port(), None, rest
         self.target = f"127.0.0.1:{self.port}"
         lines = output([CROWD, "kites", kites]) + f"http,raw:{KITE}:{SECRET}\n"
         (directory / "kites").write_text(lines)
@@ -34,6 +33,8 @@ class Relay:
             f"ports = {self.port}\nhost = 127.0.0.1\nkites = {directory}/kites\n"
             # All of them come from one address.
             "max_connections = 100000\n"
+            # Nobody is left at the end who has to be sent elsewhere.
+            "stop_timeout = 0\n"
             f"max_visitors = {MAX_CALLERS}\nmax_tunnels = {MAX_CALLERS}\n"
             + "".join(f"tls_endpoint = {name}:{certificate.both}\n" for name in names)
         )
@@ -51,7 +52,7 @@ class Relay:
 
     def memory(self):
         """Bytes at rest: all, and those that are not of the program's file."""
-        time.sleep(REST_SECONDS)
+        time.sleep(self.rest)
         return tuple(kilobytes * 1024 for kilobytes in measures.resident(self.process))
 
     def cpu(self):
