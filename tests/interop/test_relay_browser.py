@@ -173,8 +173,11 @@ class Encrypted(Browsing):
         self.assertEqual(self.tab().open(f"https://a.b.{DOMAIN}/").error, "net::ERR_SSL_PROTOCOL_ERROR")
 
     def test_the_page_of_a_kite_that_is_away_comes_over_https_too(self):
-        visit = self.tab().open(f"https://away.{DOMAIN}/")
+        tab = self.tab()
+        visit = tab.open(f"https://away.{DOMAIN}/")
         self.assertEqual((visit.error, visit.status), (None, 503))
+        much = "return (await fetch('/', {method: 'POST', body: new Uint8Array(5000000)})).status"
+        self.assertEqual(tab.run(much), 503)
 
 
 class Addresses(Browsing):
