@@ -227,8 +227,11 @@ class Tab:
 
     def __init__(self, browser, beside=None, **context):
         self.browser = browser
-        self.context = beside.context if beside else browser.tell("Target.createBrowserContext", **context)["browserContextId"]
         self.owns_context = beside is None
+        if beside is None:
+            self.context = browser.tell("Target.createBrowserContext", **context)["browserContextId"]
+        else:
+            self.context = beside.context
         target = browser.tell("Target.createTarget", url="about:blank", browserContextId=self.context)
         self.target = target["targetId"]
         self.session = browser.tell("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]

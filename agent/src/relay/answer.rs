@@ -4,15 +4,20 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use smol::future;
+
 use crate::net::{Connection, before};
 
 /// Time for the other end to take an answer of ours.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 /// Time that a closed connection is still read, and how much of it: a kernel
 /// that gets bytes for a closed socket resets the connection, and the other end
-/// may lose the answer by that.
-const LINGER_TIME: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 256 * 1024;
+/// may lose the answer by that. Browsers read an answer when all of their upload
+/// has gone: a photo by a slow link takes so long.
+const LINGER_TIME: Duration = Duration::from_secs(30);
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+/// Time without a byte after which the other end has sent all that it will.
+const LINGER_PAUSE: Duration = Duration::from_secs(2);
 /// Bytes that are thrown away at once.
 const READ_BYTES: usize = 4096;
 
@@ -25,24 +30,29 @@ pub(crate) async fn write(connection: &Connection, bytes: &[u8]) -> io::Result<(
 }
 
 /// Closes a connection: says that nothing more will come, and reads for a
-/// moment what the other end still sends.
+/// while what the other end still sends.
 pub(super) async fn close(connection: &Connection) {
-    let work = async {
-        connection.finish().await?;
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            connection.readable().await?;
-            match throw_away(connection) {
-                Ok(0) => break,
-                Ok(length) => left = left.saturating_sub(length),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+    let end = Instant::now() + LINGER_TIME;
+    if within(LINGER_PAUSE, connection.finish()).await.is_err() {
+        return;
+    }
+    let mut left = LINGER_BYTES;
+    while left > 0 && Instant::now() < end {
+        match throw_away(connection) {
+            Ok(0) => return,
+            Ok(length) => {
+                left = left.saturating_sub(length);
+                // Others have their turn, however fast this one sends.
+                future::yield_now().await;
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if within(LINGER_PAUSE, connection.readable()).await.is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
         }
-        Ok(())
-    };
-    // It is closed in any case.
-    let _ = within(LINGER_TIME, work).await;
+    }
 }
 
 /// Writes an answer and closes the connection.

@@ -27,10 +27,20 @@ pub(crate) enum NoHead {
     Late,
     /// Bytes that are no HTTP/1 request.
     NoRequest,
-    /// More than [`MAX_HEAD_BYTES`].
-    TooLong,
+    /// More than [`MAX_HEAD_BYTES`]; this is how it begins.
+    TooLong(Vec<u8>),
     /// The connection ended in the middle, or broke.
     Gone,
+}
+
+impl NoHead {
+    /// What is known of the head, to tell browsers from programs.
+    pub(super) fn beginning(&self) -> &[u8] {
+        match self {
+            Self::TooLong(head) => head,
+            _ => &[],
+        }
+    }
 }
 
 /// Reads a head; what follows it stays unread. `patience` is how long the first
@@ -98,6 +108,6 @@ fn take(
             Ok(Some(()))
         }
         Scanned::NoRequest => Err(Refusal::NoHead(NoHead::NoRequest)),
-        Scanned::TooLong => Err(Refusal::NoHead(NoHead::TooLong)),
+        Scanned::TooLong => Err(Refusal::NoHead(NoHead::TooLong(std::mem::take(head)))),
     }
 }

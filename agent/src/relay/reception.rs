@@ -208,7 +208,7 @@ async fn lead_http(relay: &Rc<Relay>, caller: Caller) -> Led {
         Ok(head) => head,
         Err(why) => {
             if let Some(reason) = visit::reason(&why) {
-                refuse(relay, &caller, reason, &[]).await;
+                refuse(relay, &caller, reason, why.beginning()).await;
             }
             return Led::Away;
         }

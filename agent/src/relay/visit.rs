@@ -45,7 +45,7 @@ pub(super) async fn serve(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
             Ok(head) => head,
             Err(why) => {
                 if let Some(reason) = reason(&why) {
-                    visit.page(reason, "", None).await;
+                    visit.page(reason, "", why.beginning()).await;
                 }
                 break;
             }
@@ -63,7 +63,7 @@ pub(super) fn reason(why: &NoHead) -> Option<NotServed> {
     match why {
         NoHead::Nothing | NoHead::Gone | NoHead::Late => None,
         NoHead::NoRequest => Some(NotServed::BadRequest { problem: "it is no HTTP/1 request" }),
-        NoHead::TooLong => Some(NotServed::HeadTooLarge),
+        NoHead::TooLong(_) => Some(NotServed::HeadTooLarge),
     }
 }
 
@@ -126,7 +126,7 @@ impl HttpVisit<'_> {
         let request = match VisitorRequest::read(&head, tls_name) {
             Ok(request) => request,
             Err(bad) => {
-                self.page(not_served(bad), "", Some(&head)).await;
+                self.page(not_served(bad), "", &head).await;
                 return false;
             }
         };
@@ -134,7 +134,7 @@ impl HttpVisit<'_> {
         let named = asked.request.host.as_deref().or(self.from.named.as_deref());
         let Some(host) = named.map(str::to_owned) else {
             let problem = "it names no host";
-            self.page(NotServed::BadRequest { problem }, "", Some(&head)).await;
+            self.page(NotServed::BadRequest { problem }, "", &head).await;
             return false;
         };
         if let Some(answer) = acme::answer(self.relay, &asked.request) {
@@ -259,12 +259,11 @@ impl HttpVisit<'_> {
     async fn absent(&self, asked: &Asked<'_>, host: &str, absence: Absence) {
         let reason = NotServed::Unavailable(absence);
         self.log(asked, host, reason.status().0, (0, 0));
-        self.page(reason, host, Some(asked.head)).await;
+        self.page(reason, host, asked.head).await;
     }
 
     /// Answers in place of a kite.
-    async fn page(&self, reason: NotServed, host: &str, head: Option<&[u8]>) {
-        let head = head.unwrap_or_default();
+    async fn page(&self, reason: NotServed, host: &str, head: &[u8]) {
         let accept = header(head, "Accept");
         let visit = Visit { host, protocol: "http", relay: Some(self.from.local) };
         let pages = &self.relay.active().pages;

@@ -34,8 +34,11 @@ const QUICK: Duration = Duration::from_secs(1);
 /// Round trip that is reckoned with before one was measured.
 const UNKNOWN_ROUND_TRIP: Duration = Duration::from_secs(2);
 /// Bytes that are passed on before the sender is told again. The reference
-/// stops at 47 KB, so half a window is left on the way.
-pub const REPORT_BYTES: u64 = 16 * 1024;
+/// stops at 47 KB, which are three frames, and sends 16256 bytes in each: so it
+/// is told of every frame. Told of every other one, it stops at each turn until
+/// it looks again by itself, and sends 10 MB over loopback in 4 s in place of
+/// 0.05 s (measured with 1.5.2).
+pub const REPORT_BYTES: u64 = 8 * 1024;
 /// Bytes that come before the sender is told the first time.
 pub const FIRST_REPORT_BYTES: u64 = 4 * 1024;
 
@@ -284,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_receipt_is_due_early_and_the_next_after_sixteen_kilobytes() {
+    fn the_first_receipt_is_due_early_and_the_next_ones_with_each_frame_of_the_reference() {
         let mut receipts = Receipts::default();
         receipts.received(FIRST_REPORT_BYTES - 1);
         assert!(!receipts.is_due(), "a small request needs none");
@@ -296,6 +299,8 @@ mod tests {
         assert!(!receipts.is_due());
         receipts.delivered(1);
         assert!(receipts.is_due());
-        assert_eq!(receipts.report(), 16);
+        assert_eq!(receipts.report(), REPORT_BYTES / 1024);
+        receipts.delivered(16256);
+        assert!(receipts.is_due());
     }
 }
