@@ -210,7 +210,7 @@ impl HttpVisit<'_> {
             Some(Outcome::Unanswered) => return Passed::Absent(Absence::Away),
             Some(Outcome::BadBody(problem)) => {
                 let reason = NotServed::BadRequest { problem };
-                self.page(reason, wish.host, Some(asked.head)).await;
+                self.page(reason, wish.host, asked.head).await;
                 (reason.status().0, Passed::Done)
             }
             Some(Outcome::Cut(fate)) => {
