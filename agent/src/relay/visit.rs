@@ -31,7 +31,8 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 /// Serves a visitor whose first request has this head.
 pub(super) async fn serve(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
     let visitor = Rc::new(caller.connection);
-    let mut visit = HttpVisit { relay, visitor: &visitor, from: &caller.from, open: None };
+    let mut visit =
+        HttpVisit { relay, visitor: &visitor, from: &caller.from, open: None, is_cut: false };
     let mut head = head;
     while visit.request(head).await {
         head = match read_head(&visitor, IDLE_TIME).await {
@@ -45,7 +46,9 @@ pub(super) async fn serve(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
         };
     }
     visit.close_stream();
-    answer::close(&visitor).await;
+    if !visit.is_cut {
+        answer::close(&visitor).await;
+    }
 }
 
 /// What to answer to bytes that are no request; `None` where nobody waits for
@@ -73,6 +76,9 @@ struct HttpVisit<'a> {
     visitor: &'a Rc<Connection>,
     from: &'a From,
     open: Option<Open>,
+    /// The connection ends with a reset. A half-close before that would look
+    /// like the end of the answer.
+    is_cut: bool,
 }
 
 /// A stream to a kite.
@@ -169,13 +175,11 @@ impl HttpVisit<'_> {
             Some(Outcome::Cut(fate)) => {
                 debug!("visitor {} of {}: {fate:?}", self.from.peer, wish.host);
                 self.log(&asked, wish.host, status, bytes);
-                self.close_stream();
-                self.visitor.reset();
+                self.cut();
             }
             None => {
                 self.log(&asked, wish.host, status, bytes);
-                self.close_stream();
-                self.visitor.reset();
+                self.cut();
             }
         }
         false
@@ -196,6 +200,12 @@ impl HttpVisit<'_> {
             .ok_or(Absence::Away)?;
         self.open = Some(Open { tunnel, kite, stream, permit });
         Ok(())
+    }
+
+    fn cut(&mut self) {
+        self.close_stream();
+        self.visitor.reset();
+        self.is_cut = true;
     }
 
     fn close_stream(&mut self) {
