@@ -294,6 +294,16 @@ fn too_many_kites_are_refused_and_the_rest_fly() {
 }
 
 #[test]
+fn as_many_kites_fly_as_the_relay_says() {
+    let (relay, bystander, _) = start("max_kites = 250");
+    let names: Vec<String> =
+        (0..250).map(|number| format!("http:a-device-with-a-name-{number}.kite.test")).collect();
+    let kites: Vec<_> = names.iter().map(String::as_str).collect();
+    let _agent = Tunnel::fly(&relay, ELSEWHERE, &kites);
+    bystander.finish();
+}
+
+#[test]
 fn odd_requests_of_agents_get_an_answer_or_none() {
     let (relay, bystander, before) = start("ratelimit_auth = 9999/60");
     let long = "a".repeat(300);
