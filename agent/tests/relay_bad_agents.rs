@@ -267,6 +267,28 @@ fn recorded_handshakes_open_nothing() {
 }
 
 #[test]
+fn the_same_kite_twice_is_one_kite() {
+    let (relay, bystander, _) = start("");
+    let one = signed("http:kite.test", "salt", "", SECRET);
+    let mut tunnel = Tunnel::fly(&relay, ATTACKER, &["http:mine.kite.test"]);
+    tunnel.send(&Tunnel::kite_frame(&request(vec![one.clone(), one], true)));
+    let answer = tunnel.next_answer().expect("an answer");
+    assert_eq!(answer.results.len(), 1, "{answer:?}");
+    let Verdict::Challenge(challenge) = verdict(&answer) else { panic!("{answer:?}") };
+    let one = signed("http:kite.test", "salt", &challenge, SECRET);
+    // In one request, and again and again.
+    for _ in 0..5 {
+        let twice = request(vec![one.clone(), one.clone()], true);
+        tunnel.send(&Tunnel::kite_frame(&twice));
+        let answer = tunnel.next_answer().expect("an answer");
+        assert_eq!(verdict(&answer), Verdict::Flying);
+        assert_eq!(answer.results.len(), 1, "{answer:?}");
+    }
+    assert!(tunnel.is_alive());
+    bystander.finish();
+}
+
+#[test]
 fn too_many_kites_are_refused_and_the_rest_fly() {
     let (relay, bystander, before) = start("");
     let names: Vec<String> = (0..10_000).map(|number| format!("http:{number}.kite.test")).collect();

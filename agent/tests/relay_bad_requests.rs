@@ -200,7 +200,7 @@ fn a_body_that_breaks_its_framing_ends_the_connection() {
     let (relay, kite) = start();
     let bystander = Bystander::start(&relay);
     let before = relay.resident();
-    let long = [b"5;".repeat(1), b"x".repeat(5000), b"\r\nhello\r\n".to_vec()].concat();
+    let long = [b"5;".to_vec(), b"x".repeat(5000), b"\r\nhello\r\n".to_vec()].concat();
     let trailers = [b"0\r\n".to_vec(), b"X: y\r\n".repeat(20_000)].concat();
     let bodies: &[&[u8]] = &[
         b"0x5\r\nhello\r\n0\r\n\r\n",
