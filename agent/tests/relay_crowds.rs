@@ -5,16 +5,15 @@
 mod relay_support;
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use relay_support::{
     Bystander, Ended, Kite, LONG, Relay, Tunnel, ask, assert_modest, connect_from, frame, read_all,
-    send, status, statuses, wait_for,
+    reset, send, status, statuses, wait_for,
 };
-use rustix::net::sockopt::set_socket_linger;
 
 const VISITOR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
@@ -25,11 +24,6 @@ fn start() -> (Arc<Relay>, Bystander, usize) {
     thread::sleep(Duration::from_millis(100));
     let before = relay.resident();
     (relay, bystander, before)
-}
-
-/// Ends a connection with a reset.
-fn reset(socket: &TcpStream) {
-    set_socket_linger(socket, Some(Duration::ZERO)).expect("linger");
 }
 
 #[test]
@@ -108,7 +102,7 @@ fn who_goes_in_the_middle_leaves_nothing_behind() {
             reset(&socket);
         }
     }
-    assert_eq!(kite.streams() > 0, true);
+    assert!(kite.streams() > 0);
     wait_for("the relay to let go", || (relay.descriptors() <= descriptors + 3).then_some(()));
     assert_modest(&relay, before, 16);
     bystander.finish();

@@ -18,6 +18,7 @@ mod answer;
 mod blind;
 mod caller;
 mod certificates;
+mod gone;
 mod handshake;
 mod head;
 mod listener;

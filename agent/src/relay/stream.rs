@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use smol::future;
 
+use super::gone::until_gone;
 use crate::http::body::{Body, Followed};
 use crate::http::response::{Answered, ResponseFollower};
 use crate::net::Connection;
@@ -214,7 +215,11 @@ impl VisitStream {
             };
             future::zip(to_kite, to_visitor).await;
         };
-        future::or(served, fated).await;
+        let gone = async {
+            until_gone(&self.visitor).await;
+            self.meet(Fate::VisitorGone);
+        };
+        future::or(served, future::or(fated, gone)).await;
         let is_http = matches!(*self.exchange.borrow(), Exchange::Http { .. });
         let is_unanswered = is_http && !self.is_answered();
         match self.fate.get() {
