@@ -267,6 +267,28 @@ fn recorded_handshakes_open_nothing() {
 }
 
 #[test]
+fn the_same_kite_twice_is_one_kite() {
+    let (relay, bystander, _) = start("");
+    let one = signed("http:kite.test", "salt", "", SECRET);
+    let mut tunnel = Tunnel::fly(&relay, ATTACKER, &["http:mine.kite.test"]);
+    tunnel.send(&Tunnel::kite_frame(&request(vec![one.clone(), one], true)));
+    let answer = tunnel.next_answer().expect("an answer");
+    assert_eq!(answer.results.len(), 1, "{answer:?}");
+    let Verdict::Challenge(challenge) = verdict(&answer) else { panic!("{answer:?}") };
+    let one = signed("http:kite.test", "salt", &challenge, SECRET);
+    // In one request, and again and again.
+    for _ in 0..5 {
+        let twice = request(vec![one.clone(), one.clone()], true);
+        tunnel.send(&Tunnel::kite_frame(&twice));
+        let answer = tunnel.next_answer().expect("an answer");
+        assert_eq!(verdict(&answer), Verdict::Flying);
+        assert_eq!(answer.results.len(), 1, "{answer:?}");
+    }
+    assert!(tunnel.is_alive());
+    bystander.finish();
+}
+
+#[test]
 fn too_many_kites_are_refused_and_the_rest_fly() {
     let (relay, bystander, before) = start("");
     let names: Vec<String> = (0..10_000).map(|number| format!("http:{number}.kite.test")).collect();
@@ -290,6 +312,16 @@ fn too_many_kites_are_refused_and_the_rest_fly() {
     }
     assert!(tunnel.is_alive());
     assert_modest(&relay, before, 16);
+    bystander.finish();
+}
+
+#[test]
+fn as_many_kites_fly_as_the_relay_says() {
+    let (relay, bystander, _) = start("max_kites = 250");
+    let names: Vec<String> =
+        (0..250).map(|number| format!("http:a-device-with-a-name-{number}.kite.test")).collect();
+    let kites: Vec<_> = names.iter().map(String::as_str).collect();
+    let _agent = Tunnel::fly(&relay, ELSEWHERE, &kites);
     bystander.finish();
 }
 

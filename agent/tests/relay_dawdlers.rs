@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use net_support::{NOW, PemFile, self_signed};
 use relay_support::{
-    Bystander, Kite, PAGE, Relay, ask, assert_modest, connect_from, read_all, send, status,
-    wait_for,
+    Bystander, Kite, PAGE, Relay, Tunnel, ask, assert_modest, connect_from, read_all, reset, send,
+    status, wait_for,
 };
 use rustls::crypto::ring;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -198,4 +198,32 @@ fn everybody_who_dawdles_is_closed_in_time() {
     bystander.finish();
     let request = b"GET / HTTP/1.1\r\nHost: kite.test\r\nConnection: close\r\n\r\n";
     assert_eq!(status(&ask(&relay, address(1), request)), Some(200));
+}
+
+#[test]
+fn who_is_gone_is_missed_although_nobody_reads_on() {
+    let relay = Arc::new(Relay::start(""));
+    let bystander = Bystander::start(&relay);
+    let kites = ["http:kite.test", "raw:kite.test"];
+    let mut agent = Tunnel::fly(&relay, address(1), &kites);
+    let descriptors = relay.descriptors();
+    // The agent takes no more of what they send, or has yet to answer the
+    // request before.
+    for begin in [
+        &b"POST / HTTP/1.1\r\nHost: kite.test\r\nContent-Length: 99999999\r\n\r\n"[..],
+        b"CONNECT kite.test:22 HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: kite.test\r\n\r\nGET / HTTP/1.1\r\n",
+    ] {
+        let mut socket = connect_from(&relay, address(2));
+        send(&mut socket, begin);
+        socket.set_write_timeout(Some(DRIP * 5)).expect("a timeout");
+        while !begin.starts_with(b"GET") && socket.write_all(&[b'x'; 64 * 1024]).is_ok() {}
+        assert!(agent.is_alive(), "it has read what the visitor sent");
+        reset(&socket);
+    }
+    wait_for("the relay to let go", || {
+        assert!(agent.is_alive());
+        (relay.descriptors() <= descriptors).then_some(())
+    });
+    bystander.finish();
 }

@@ -11,6 +11,8 @@ pub struct Scanner {
     place: Place,
     /// Bytes seen so far, empty lines before the request line included.
     seen: usize,
+    /// How much longer than [`MAX_HEAD_BYTES`] the head may be.
+    extra: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,7 +51,7 @@ pub enum Scanned {
     End(usize),
     /// This is no HTTP/1 request; or answer, if one was to come.
     NoRequest,
-    /// The head is longer than [`MAX_HEAD_BYTES`].
+    /// The head is longer than [`MAX_HEAD_BYTES`], or what was allowed instead.
     TooLong,
 }
 
@@ -58,20 +60,27 @@ impl Scanner {
     /// that line no more than the beginning is checked.
     #[cfg(feature = "relay")]
     pub fn for_answer() -> Self {
-        Self { place: Place::Answer(0), seen: 0 }
+        Self { place: Place::Answer(0), ..Self::default() }
+    }
+
+    /// Allows a longer head than that of HTTP: this one is something else.
+    #[cfg(feature = "relay")]
+    pub fn allow(&mut self, longest: usize) {
+        self.extra = longest.saturating_sub(MAX_HEAD_BYTES);
     }
 
     /// Looks at the next bytes of a head. Once something else than
     /// [`Scanned::More`] came out, the scanner is done.
     pub fn feed(&mut self, input: &[u8]) -> Scanned {
+        let longest = MAX_HEAD_BYTES + self.extra;
         let mut index = 0;
         while let Some(&byte) = input.get(index) {
-            if self.seen >= MAX_HEAD_BYTES {
+            if self.seen >= longest {
                 return Scanned::TooLong;
             }
             if let Place::Line = self.place {
                 // Most of a head is inside of lines.
-                let room = MAX_HEAD_BYTES - self.seen;
+                let room = longest - self.seen;
                 let rest = &input[index..];
                 let rest = &rest[..rest.len().min(room)];
                 let line_end = rest.iter().position(|byte| *byte == b'\n');
@@ -229,6 +238,14 @@ mod tests {
         head.insert(30, b'a');
         for size in [1, 7, 1400, head.len()] {
             assert_eq!(scan(&head, size), Scanned::TooLong);
+        }
+        #[cfg(feature = "relay")]
+        for (longest, found) in
+            [(MAX_HEAD_BYTES + 1, Scanned::End(head.len())), (1, Scanned::TooLong)]
+        {
+            let mut scanner = Scanner::default();
+            scanner.allow(longest);
+            assert_eq!(scanner.feed(&head), found);
         }
     }
 }

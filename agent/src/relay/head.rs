@@ -11,6 +11,7 @@ use smol::future;
 use crate::http::MAX_HEAD_BYTES;
 use crate::http::scan::{Scanned, Scanner};
 use crate::net::Connection;
+use crate::wire::{MAX_REQUEST_BYTES, TunnelRequest};
 
 /// Time for the whole head, once its first byte has come. Slow mobile links
 /// send a kilobyte in a few seconds.
@@ -27,7 +28,8 @@ pub(crate) enum NoHead {
     Late,
     /// Bytes that are no HTTP/1 request.
     NoRequest,
-    /// More than [`MAX_HEAD_BYTES`]; this is how it begins.
+    /// More than [`MAX_HEAD_BYTES`], or [`MAX_REQUEST_BYTES`] of a handshake; this
+    /// is how it begins.
     TooLong(Vec<u8>),
     /// The connection ended in the middle, or broke.
     Gone,
@@ -96,10 +98,14 @@ fn take(
     if length == 0 {
         return Err(Refusal::Io(io::ErrorKind::UnexpectedEof.into()));
     }
+    if head.len() + length > MAX_HEAD_BYTES && TunnelRequest::is_tunnel(head) {
+        // Some hundred kites are longer than any request of HTTP.
+        scanner.allow(MAX_REQUEST_BYTES);
+    }
     match scanner.feed(&buffer[..length]) {
         Scanned::More => {
             head.extend_from_slice(&buffer[..length]);
-            debug_assert!(head.len() <= MAX_HEAD_BYTES);
+            debug_assert!(head.len() <= MAX_REQUEST_BYTES);
             Ok(None)
         }
         Scanned::End(end) => {

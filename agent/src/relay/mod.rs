@@ -19,6 +19,7 @@ mod blind;
 mod caller;
 mod certificates;
 mod exchange;
+mod gone;
 mod guest;
 mod handshake;
 mod head;

@@ -10,6 +10,7 @@ use std::time::Instant;
 use smol::future;
 
 use super::exchange::{Exchange, Progress, Request};
+use super::gone::until_gone;
 use crate::net::Connection;
 use crate::tunnel::{Backlog, Held, Inflow, Notify, Outflow, Supply, Tunnel, move_in, move_out};
 use crate::wire::{Eof, Open};
@@ -170,7 +171,11 @@ impl VisitStream {
             };
             future::zip(to_kite, to_visitor).await;
         };
-        future::or(served, fated).await;
+        let gone = async {
+            until_gone(&self.visitor).await;
+            self.meet(Fate::VisitorGone);
+        };
+        future::or(served, future::or(fated, gone)).await;
         let is_unanswered = self.exchange.borrow().progress().is_some() && !self.is_answered();
         match self.fate.get() {
             None | Some(Fate::TunnelEnded) if is_unanswered => Outcome::Unanswered,

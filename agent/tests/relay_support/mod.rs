@@ -23,7 +23,7 @@ pub use relay::{GOOD_ADDRESS, Relay, SECRET};
 #[allow(unused_imports)]
 pub use tunnel::{Salts, Tunnel, frame, request_for};
 #[allow(unused_imports)]
-pub use visitor::{Ended, ask, connect_from, first_line, read_all, send, status, statuses};
+pub use visitor::{Ended, ask, connect_from, first_line, read_all, reset, send, status, statuses};
 
 /// Far beyond what any step takes here, and an end for a test that hangs.
 pub const LONG: Duration = Duration::from_secs(30);

@@ -115,15 +115,7 @@ impl Tunnel {
             .expect("a new kite");
         self.socket.write_all(&framed(&payload)).ok()?;
         let answer = self.next_answer()?;
-        let mut step = self.registration.apply(&answer);
-        let salts = &mut self.salts;
-        let payload = self.registration.answer_payload(&mut |bytes| salts.fill(bytes));
-        if step == Step::AnswerHere {
-            self.socket.write_all(&framed(&payload)).ok()?;
-            let answer = self.next_answer()?;
-            step = self.registration.apply(&answer);
-        }
-        let _ = step;
+        self.follow(&answer)?;
         let kite = self.registration.kites().find(|(known, _)| **known == id);
         kite.map(|(_, state)| state.clone())
     }

@@ -2,7 +2,9 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 use super::{LONG, Relay};
@@ -85,4 +87,9 @@ pub fn statuses(answers: &[u8]) -> Vec<u16> {
 pub fn first_line(answer: &[u8]) -> String {
     let end = answer.iter().position(|&byte| byte == b'\r').unwrap_or(answer.len());
     String::from_utf8_lossy(&answer[..end]).into_owned()
+}
+
+/// Lets a connection end with a reset.
+pub fn reset(socket: &TcpStream) {
+    set_socket_linger(socket, Some(Duration::ZERO)).expect("linger");
 }
