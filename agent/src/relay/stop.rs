@@ -16,6 +16,10 @@ use super::tunnels::TunnelId;
 /// would be too much for it. The rest is for visitors who are not done.
 const STAGGERED_PERCENT: u32 = 60;
 
+/// Time to reset the connections of visitors who are not done at the limit: an
+/// end that looks like one would make them take half a file for the whole.
+const RESET_TIME: Duration = Duration::from_secs(1);
+
 /// When each of `count` tunnels may be closed, from the begin of a stop that
 /// may take `limit`.
 fn turns(count: usize, limit: Duration) -> impl Iterator<Item = Duration> {
@@ -56,10 +60,21 @@ pub(super) async fn stop(relay: &Rc<Relay>) {
         Timer::at(began + limit).await;
     };
     future::or(all, timeout).await;
-    let left: Vec<TunnelId> = relay.tunnels.borrow().keys().copied().collect();
-    for id in left {
-        relay.close_tunnel(id, "this relay stops");
+    let left: Vec<_> = relay.tunnels.borrow().values().cloned().collect();
+    for agent in &left {
+        relay.close_tunnel(agent.id, "this relay stops");
     }
+    let cut = async {
+        for agent in left {
+            while agent.streams.get() > 0 {
+                agent.idle.wait().await;
+            }
+        }
+    };
+    let timeout = async {
+        Timer::after(RESET_TIME).await;
+    };
+    future::or(cut, timeout).await;
 }
 
 #[cfg(test)]

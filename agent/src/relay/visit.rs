@@ -5,13 +5,15 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use async_io::Timer;
 use log::debug;
+use smol::future;
 
 use super::access_log::Entry;
 use super::acme;
 use super::answer;
 use super::caller::{Caller, From};
-use super::head::{NoHead, read_head};
+use super::head::{HEAD_TIME, NoHead, read_head};
 use super::page::{Absence, NotServed, Visit, wants_html};
 use super::permit::Permit;
 use super::request::{BadRequest, VisitorRequest};
@@ -31,10 +33,11 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 /// Serves a visitor whose first request has this head.
 pub(super) async fn serve(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
     let visitor = Rc::new(caller.connection);
-    let mut visit = HttpVisit { relay, visitor: &visitor, from: &caller.from, open: None };
+    let from = &caller.from;
+    let mut visit = HttpVisit { relay, visitor: &visitor, from, open: None, is_cut: false };
     let mut head = head;
-    while visit.request(head).await {
-        head = match read_head(&visitor, IDLE_TIME).await {
+    while visit.request(head).await && says_more(relay, &visitor).await {
+        head = match read_head(&visitor, HEAD_TIME).await {
             Ok(head) => head,
             Err(why) => {
                 if let Some(reason) = reason(&why) {
@@ -45,7 +48,24 @@ pub(super) async fn serve(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
         };
     }
     visit.close_stream();
-    answer::close(&visitor).await;
+    if !visit.is_cut {
+        answer::close(&visitor).await;
+    }
+}
+
+/// Whether the visitor says more before it has been idle for too long. Who
+/// merely keeps a connection does not hold up a stop of the relay.
+async fn says_more(relay: &Relay, visitor: &Connection) -> bool {
+    let more = async { visitor.readable().await.is_ok() };
+    let idle = async {
+        Timer::after(IDLE_TIME).await;
+        false
+    };
+    let stop = async {
+        relay.stops().await;
+        false
+    };
+    future::or(more, future::or(stop, idle)).await
 }
 
 /// What to answer to bytes that are no request; `None` where nobody waits for
@@ -73,6 +93,9 @@ struct HttpVisit<'a> {
     visitor: &'a Rc<Connection>,
     from: &'a From,
     open: Option<Open>,
+    /// The connection ends with a reset: an end in order would make a part of
+    /// an answer look like all of it.
+    is_cut: bool,
 }
 
 /// A stream to a kite.
@@ -169,13 +192,11 @@ impl HttpVisit<'_> {
             Some(Outcome::Cut(fate)) => {
                 debug!("visitor {} of {}: {fate:?}", self.from.peer, wish.host);
                 self.log(&asked, wish.host, status, bytes);
-                self.close_stream();
-                self.visitor.reset();
+                self.cut();
             }
             None => {
                 self.log(&asked, wish.host, status, bytes);
-                self.close_stream();
-                self.visitor.reset();
+                self.cut();
             }
         }
         false
@@ -203,6 +224,12 @@ impl HttpVisit<'_> {
             open.permit.count(open.stream.bytes());
             open.stream.close(&open.tunnel.tunnel);
         }
+    }
+
+    fn cut(&mut self) {
+        self.close_stream();
+        self.visitor.reset();
+        self.is_cut = true;
     }
 
     async fn absent(&self, asked: &Asked<'_>, host: &str, absence: Absence) {
