@@ -211,11 +211,12 @@ class Stopping(_Relay):
 
     def test_agents_that_come_while_it_stops_are_turned_away(self):
         with Browser(self.relay, SHOP) as browser:
-            browser.ask("/endless")
+            held = browser.ask("/endless")
             self.stop_relay()
             with socket.create_connection((self.relay.host, self.relay.port), timeout=10) as way:
                 way.sendall(b"CONNECT PageKite:1 HTTP/1.0\r\nX-PageKite: http:new.kite.test:aa::bb\r\n\r\n")
                 self.assertTrue(re.match(rb"HTTP/1\.[01] 503 ", way.recv(100)))
+            self.assertTrue(held.read1(CHUNK_BYTES))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ ends at the relay. Both have the same kites and the same tests."""
 import hashlib
 import json
 import os
+import signal
 import socket
+import ssl
 import subprocess
 import threading
 import unittest
@@ -164,6 +166,21 @@ class Visitors:
                 pass
             self.assertEqual(slow.read(), b"0123456789" * 10)
             self.assertEqual(neighbour.get("/").text, "tap")
+
+    def test_a_part_of_an_answer_does_not_end_like_all_of_it(self):
+        """An answer without a length ends with its connection."""
+        lines = [*to_relay(self.relay, self.authority), kite("http", f"lost.{DOMAIN}", self.tap.port)]
+        agent = self.use(Agent(self.directory, lines, kind="kitelet", name=f"lost-{self.scheme}"))
+        self.relay.wait_for(f"lost.{DOMAIN}")
+        with self.way_to(f"lost.{DOMAIN}") as way:
+            way.sendall(f"GET /endless?lost HTTP/1.1\r\nHost: lost.{DOMAIN}\r\n\r\n".encode())
+            self.assertTrue(way.recv(1000))
+            agent.stop(how=signal.SIGKILL)
+            # Python hides an end of TLS that was not announced.
+            if self.scheme == "https":
+                way.suppress_ragged_eofs = False
+            with self.assertRaises((ConnectionError, ssl.SSLEOFError)):
+                read_all(way)
 
     def test_websockets_are_echoed(self):
         chat = WebSocket(self.relay, TALK, tls=self.way_to(TALK))
