@@ -219,3 +219,57 @@ class RawService:
                 self.results.append(self.talk(connection))
             except OSError as error:
                 self.results.append(error)
+
+
+class NameServer:
+    """A DNS server that says which kites may fly, as PageKite's service does
+    (protocol.md 14). `kites` leads from a name to its secret and to the four
+    bytes of the answer for a good signature; of others it knows nothing."""
+
+    REFUSED = bytes([255, 255, 255, 1])
+
+    def __init__(self, suffix, kites):
+        self.suffix, self.kites = suffix, kites
+        self.host, self.port = "127.0.0.1", free_port()
+        self.questions = []
+        self._socket = None
+
+    def start(self):
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((self.host, self.port))
+        threading.Thread(target=self._serve, args=(self._socket,), daemon=True).start()
+
+    def stop(self):
+        shut(self._socket)
+        self._socket.close()
+
+    def _serve(self, server):
+        while True:
+            try:
+                question, address = server.recvfrom(4096)
+                if question:
+                    server.sendto(self._answer(question), address)
+            except OSError:
+                return
+
+    def _answer(self, question):
+        labels, place = [], 12
+        while size := question[place]:
+            labels.append(question[place + 1:place + 1 + size].decode())
+            place += 1 + size
+        asked = question[12:place + 5]
+        self.questions.append(labels)
+        # Response, recursion available; one question and one answer, a name
+        # that points to the question's, type A, class IN, a minute.
+        head = question[:2] + b"\x85\x80" + struct.pack("!HHHH", 1, 1, 0, 0)
+        return head + asked + b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + self._ruling(labels)
+
+    def _ruling(self, labels):
+        bsalt, fsalt, signature, protocol, *name = labels
+        name = ".".join(name).removesuffix("." + self.suffix)
+        if name not in self.kites:
+            return self.REFUSED
+        secret, ruling = self.kites[name]
+        signed = f"{secret}{protocol}:{name}:{bsalt}:{fsalt}{signature[:8]}"
+        right = signature[:8] + hashlib.sha1(signed.encode()).hexdigest()[:28]
+        return ruling if signature == right else self.REFUSED

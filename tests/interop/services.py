@@ -163,8 +163,9 @@ class Sshd(_Daemon):
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
         self.process = Process("sshd", [needs("sshd"), "-D", "-e", "-f", config], self.directory / "log")
 
-    def client_options(self, name, proxy_command):
-        """Options of ssh and scp for the way to the kite `name`."""
+    def client_options(self, name, proxy_command=None, config="/dev/null"):
+        """Options of ssh and scp for the way to the kite `name`; without a
+        command, the way stands in `config`."""
         known = self.directory / "known_hosts"
         known.write_text(f"{name} {(self.directory / 'host.pub').read_text()}")
         settings = {
@@ -174,9 +175,10 @@ class Sshd(_Daemon):
             "StrictHostKeyChecking": "yes",
             "BatchMode": "yes",
             "ConnectTimeout": "30",
-            "ProxyCommand": proxy_command,
         }
-        words = ["-F", "/dev/null"]
+        if proxy_command is not None:
+            settings["ProxyCommand"] = proxy_command
+        words = ["-F", config]
         for key, value in settings.items():
             words += ["-o", f"{key}={value}"]
         return words

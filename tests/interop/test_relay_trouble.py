@@ -19,8 +19,8 @@ AT_ONCE_SECONDS = 3
 # The same when the old one has to prove dead first: it has 5 s for that.
 SILENT_SECONDS = 9
 # Seconds until an agent is back that has lost its tunnel, or was told that its
-# kite flies already; Debian's counts 60 s then.
-BACK_SECONDS = {"kitelet": 30, "debian": 100}
+# kite flies already; Debian's waits longer from try to try.
+BACK_SECONDS = {"kitelet": 30, "debian": 180}
 
 
 class Trouble:

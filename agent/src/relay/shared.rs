@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use event_listener::Event as Bell;
 use log::{debug, info};
 use smol::LocalExecutor;
 
@@ -61,6 +62,8 @@ pub(super) struct Relay {
     started: Instant,
     next_tunnel: Cell<u64>,
     is_stopping: Cell<bool>,
+    /// Rung when the stop begins.
+    stop: Bell,
     /// Refusals of this minute, and when it began.
     refusals: Cell<(u32, Instant)>,
 }
@@ -97,6 +100,7 @@ impl Relay {
             started: now,
             next_tunnel: Cell::new(1),
             is_stopping: Cell::new(false),
+            stop: Bell::new(),
             refusals: Cell::new((0, now)),
             active: RefCell::new(Rc::new(active)),
         })
@@ -137,6 +141,15 @@ impl Relay {
     /// From now on no agent is let in, and pings tell them to go elsewhere.
     pub(super) fn begin_to_stop(&self) {
         self.is_stopping.set(true);
+        self.stop.notify(usize::MAX);
+    }
+
+    /// Waits until the relay begins to stop.
+    pub(super) async fn stops(&self) {
+        let bell = self.stop.listen();
+        if !self.is_stopping() {
+            bell.await;
+        }
     }
 
     /// The certificate for those who ask for this name, or for none.

@@ -16,6 +16,13 @@ use super::tunnels::TunnelId;
 /// would be too much for it. The rest is for visitors who are not done.
 const STAGGERED_PERCENT: u32 = 60;
 
+/// Time to reset the connections of visitors who are not done at the limit: an
+/// end that looks like one would make them take half a file for the whole.
+const RESET_TIME: Duration = Duration::from_secs(1);
+
+/// How often to look whether all tunnels have ended by themselves.
+const LOOK_TIME: Duration = Duration::from_millis(100);
+
 /// When each of `count` tunnels may be closed, from the begin of a stop that
 /// may take `limit`.
 fn turns(count: usize, limit: Duration) -> impl Iterator<Item = Duration> {
@@ -52,14 +59,31 @@ pub(super) async fn stop(relay: &Rc<Relay>) {
             task.await;
         }
     };
+    // Agents may leave by themselves before their turn.
+    let all = future::or(all, async {
+        while !relay.tunnels.borrow().is_empty() {
+            Timer::after(LOOK_TIME).await;
+        }
+    });
     let timeout = async {
         Timer::at(began + limit).await;
     };
     future::or(all, timeout).await;
-    let left: Vec<TunnelId> = relay.tunnels.borrow().keys().copied().collect();
-    for id in left {
-        relay.close_tunnel(id, "this relay stops");
+    let left: Vec<_> = relay.tunnels.borrow().values().cloned().collect();
+    for agent in &left {
+        relay.close_tunnel(agent.id, "this relay stops");
     }
+    let cut = async {
+        for agent in left {
+            while agent.streams.get() > 0 {
+                agent.idle.wait().await;
+            }
+        }
+    };
+    let timeout = async {
+        Timer::after(RESET_TIME).await;
+    };
+    future::or(cut, timeout).await;
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use async_io::Timer;
 use log::debug;
+use smol::future;
 
 use super::access_log::Entry;
 use super::acme;
@@ -14,7 +16,7 @@ use super::answer;
 use super::caller::{Caller, From};
 use super::exchange::Request;
 use super::guest::FULL;
-use super::head::{NoHead, read_head};
+use super::head::{HEAD_TIME, NoHead, read_head};
 use super::page::{Absence, NotServed, Visit, wants_html};
 use super::permit::Permit;
 use super::request::{BadRequest, Status, VisitorRequest};
@@ -37,11 +39,11 @@ pub(super) async fn serve(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
     if !caller.guest.is_taken_as_visitor() {
         return answer::answer(&visitor, FULL).await;
     }
-    let mut visit =
-        HttpVisit { relay, visitor: &visitor, from: &caller.from, open: None, is_cut: false };
+    let from = &caller.from;
+    let mut visit = HttpVisit { relay, visitor: &visitor, from, open: None, is_cut: false };
     let mut head = head;
-    while visit.request(head).await {
-        head = match read_head(&visitor, IDLE_TIME).await {
+    while visit.request(head).await && says_more(relay, &visitor).await {
+        head = match read_head(&visitor, HEAD_TIME).await {
             Ok(head) => head,
             Err(why) => {
                 if let Some(reason) = reason(&why) {
@@ -55,6 +57,21 @@ pub(super) async fn serve(relay: &Rc<Relay>, caller: Caller, head: Vec<u8>) {
     if !visit.is_cut {
         answer::close(&visitor).await;
     }
+}
+
+/// Whether the visitor says more before it has been idle for too long. Who
+/// merely keeps a connection does not hold up a stop of the relay.
+async fn says_more(relay: &Relay, visitor: &Connection) -> bool {
+    let more = async { visitor.readable().await.is_ok() };
+    let idle = async {
+        Timer::after(IDLE_TIME).await;
+        false
+    };
+    let stop = async {
+        relay.stops().await;
+        false
+    };
+    future::or(more, future::or(stop, idle)).await
 }
 
 /// What to answer to bytes that are no request; `None` where nobody waits for
