@@ -45,6 +45,36 @@ fn ten_thousand_requests_at_once_are_answered_one_after_the_other() {
     bystander.finish();
 }
 
+/// The tunnel is not read while the buffers are full; somebody who takes a
+/// little all the time must not make that last for ever.
+#[test]
+fn who_reads_nothing_is_cut_although_another_reads_a_little() {
+    let relay = Arc::new(Relay::start("buffers = 64"));
+    let _kite = Kite::fly(&relay, "http:kite.test");
+    let big = b"GET /big HTTP/1.1\r\nHost: kite.test\r\n\r\n";
+    let mut idle: Vec<_> = (0..6).map(|_| connect_from(&relay, VISITOR)).collect();
+    let mut slow = connect_from(&relay, VISITOR);
+    idle.iter_mut().for_each(|socket| send(socket, big));
+    send(&mut slow, big);
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let reader = thread::spawn(move || {
+        let mut buffer = vec![0; 1024 * 1024];
+        while stopped.recv_timeout(Duration::from_millis(20)).is_err() {
+            if slow.read(&mut buffer).is_err() {
+                return;
+            }
+        }
+    });
+    // Time for the kernels' buffers to fill, and the relay's.
+    thread::sleep(Duration::from_secs(2));
+    for _ in 0..3 {
+        let asked = b"GET / HTTP/1.1\r\nHost: kite.test\r\nConnection: close\r\n\r\n";
+        assert_eq!(status(&ask(&relay, VISITOR, asked)), Some(200));
+    }
+    let _ = stop.send(());
+    reader.join().expect("the slow one");
+}
+
 #[test]
 fn who_reads_no_answers_costs_little() {
     let (relay, bystander, before) = start();

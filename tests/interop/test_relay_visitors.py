@@ -165,9 +165,6 @@ class Visitors:
         self.assertEqual(result, (200, 20 * MEGABYTE, self.sha256))
         self.assertLess(self.relay.process.peak_kilobytes(), MAX_RESIDENT_KILOBYTES)
 
-    # What lies in the relay for more than ten of them is more than `buffers`,
-    # and the tunnel is not read until they are cut, one in 5 s.
-    @unittest.expectedFailure
     def test_many_who_read_nothing_hold_up_nobody(self):
         self.stall(40)
         result = download(self.relay, WEB, "/file", seconds=STALLED_SECONDS, tls=self.way_to(WEB))

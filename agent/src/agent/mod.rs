@@ -68,8 +68,13 @@ pub(crate) fn start(
     let visitors = Visitors::new(settings.kites.clone(), settings.error_urls.clone());
     let relays = settings.relays.clone();
     let visitors = Rc::new(visitors);
-    let context =
-        Rc::new(Context { executor, settings, connector, visitors, buffers: Buffers::new() });
+    let context = Rc::new(Context {
+        executor,
+        settings,
+        connector,
+        visitors,
+        buffers: Buffers::new(usize::MAX),
+    });
     let supervise = |relay| executor.spawn(Supervisor::new(Rc::clone(&context), relay).run());
     Ok(relays.into_iter().map(supervise).collect())
 }

@@ -31,6 +31,9 @@ use crate::wire::{Answer, KiteId, Quota, write_hex};
 /// Seconds that the relay's own clock shows at its start: more than two windows
 /// of challenges, so that none is of the time before.
 const CLOCK_START: u64 = 3600;
+/// Bytes that may wait for slow visitors, all tunnels together: a quarter of a
+/// host with one gigabyte.
+const MAX_HELD_BYTES: usize = 256 * 1024 * 1024;
 /// Refused kites that are told in the log in a minute; the rest is counted.
 const TOLD_REFUSALS: u32 = 10;
 
@@ -90,7 +93,7 @@ impl Relay {
             quotas: RefCell::new(Quotas::new()),
             rates: RefCell::new(AddressRates::new(&active.settings.limits)),
             visitor_rates: RefCell::new(VisitorRates::new()),
-            buffers: Buffers::new(),
+            buffers: Buffers::new(MAX_HELD_BYTES),
             access_log,
             callers: Cell::new(0),
             visitors: Cell::new(0),

@@ -322,6 +322,10 @@ impl crate::tunnel::Stream for VisitStream {
         self.closed.get() == Eof::BOTH
     }
 
+    fn taken(&self) -> u64 {
+        self.backlog.borrow().taken_bytes()
+    }
+
     fn held(&self) -> Held {
         Held { waiting: self.backlog.borrow().waiting_bytes(), head: 0 }
     }

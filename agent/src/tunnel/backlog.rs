@@ -27,6 +27,11 @@ impl Backlog {
         self.received
     }
 
+    /// Bytes that the socket has taken so far, or a filter kept.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        self.received.saturating_sub(self.waiting_bytes() as u64)
+    }
+
     /// Bytes for the socket that it has not taken.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting.len() - self.taken
@@ -93,8 +98,7 @@ impl Backlog {
     /// Bytes of the other end that are off our hands since the last call. What
     /// a filter adds to them counts for nothing.
     pub(crate) fn newly_delivered(&mut self) -> usize {
-        let delivered = self.received.saturating_sub(self.waiting_bytes() as u64);
-        let newly = delivered.saturating_sub(self.delivered);
+        let newly = self.taken_bytes().saturating_sub(self.delivered);
         self.delivered += newly;
         usize::try_from(newly).unwrap_or(usize::MAX)
     }

@@ -88,11 +88,18 @@ pub(crate) struct Buffers {
     outgoing: RefCell<Box<[u8]>>,
     /// What tunnels are read into.
     incoming: RefCell<Box<[u8]>>,
+    /// Bytes that wait for slow sockets, all tunnels together, and the bound.
+    held: Cell<usize>,
+    max_held: usize,
 }
 
 impl Buffers {
-    pub(crate) fn new() -> Rc<Self> {
+    /// For tunnels that hold at most `max_held` bytes for slow sockets, all of
+    /// them together.
+    pub(crate) fn new(max_held: usize) -> Rc<Self> {
         Rc::new(Self {
+            held: Cell::new(0),
+            max_held,
             outgoing: RefCell::new(vec![0; HEADER_ROOM + MAX_BODY_BYTES].into_boxed_slice()),
             incoming: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
         })
@@ -116,6 +123,8 @@ pub(crate) trait Stream {
     fn is_left(&self) -> bool;
     /// What the stream keeps in memory.
     fn held(&self) -> Held;
+    /// Bytes that its socket has taken so far.
+    fn taken(&self) -> u64;
     /// The tunnel has forgotten the stream; `why` is for the log.
     fn give_up(&self, tunnel: &Tunnel, why: &str);
 }
@@ -339,6 +348,7 @@ impl Tunnel {
     /// Counts what a stream keeps in memory, or no longer does.
     pub(crate) fn count_held(&self, before: Held, after: Held) {
         self.buffered.set(self.buffered.get() + after.waiting - before.waiting);
+        self.buffers.held.set(self.buffers.held.get() + after.waiting - before.waiting);
         self.heads.set(self.heads.get() + after.head - before.head);
         if after.waiting < before.waiting {
             self.drained.notify();

@@ -3,6 +3,8 @@
 //! tunnel is not read.
 
 use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -16,8 +18,11 @@ use crate::wire::{Eof, Event, Heartbeat};
 /// How often the reader goes on before it lets the other tasks have a turn.
 const READS_PER_TURN: u32 = 4;
 /// How long the tunnel is not read while data for slow sockets fills the
-/// buffer, before the stream with most of it is closed.
+/// buffer, before those that take nothing are closed.
 const OVERRUN_PATIENCE: Duration = Duration::from_secs(5);
+/// What a tunnel may hold for slow sockets even when all tunnels together hold
+/// too much, in bytes: one of their windows or so.
+const FAIR_BYTES: usize = 64 * 1024;
 
 impl Tunnel {
     pub(super) async fn read(
@@ -110,7 +115,7 @@ impl Tunnel {
         let now = Instant::now();
         let mut session = self.session.borrow_mut();
         loop {
-            if self.buffered.get() > self.max_buffered {
+            if self.is_overfull() {
                 self.note_deadline(&session);
                 return Ok(false);
             }
@@ -170,12 +175,23 @@ impl Tunnel {
         Some(stream)
     }
 
-    /// Waits while more data lies here for slow sockets than may. A socket
-    /// that takes nothing for long loses its stream, so that the others get
-    /// theirs.
+    /// Whether more data lies here for slow sockets than may.
+    fn is_overfull(&self) -> bool {
+        let buffered = self.buffered.get();
+        buffered > self.max_buffered
+            || (buffered > FAIR_BYTES && self.buffers.held.get() > self.buffers.max_held)
+    }
+
+    /// Waits until less data lies here for slow sockets. When that takes too
+    /// long, the streams whose sockets have taken nothing in the meantime are
+    /// closed, so that the others get theirs.
     async fn wait_until_drained(&self) {
-        while self.buffered.get() > self.max_buffered {
-            let end = Instant::now() + OVERRUN_PATIENCE;
+        let taken_before: BTreeMap<u32, u64> = {
+            let streams = self.streams.borrow();
+            streams.iter().map(|(&id, stream)| (id, stream.taken())).collect()
+        };
+        let end = Instant::now() + OVERRUN_PATIENCE;
+        while self.is_overfull() {
             let drained = async {
                 self.drained.wait().await;
                 false
@@ -185,12 +201,37 @@ impl Tunnel {
                 true
             };
             if future::or(drained, timeout).await {
-                let streams = self.streams.borrow();
-                if let Some(largest) = streams.values().max_by_key(|stream| stream.held().waiting) {
-                    largest.overrun();
-                }
+                self.close_overrun(&taken_before);
                 return;
             }
+        }
+    }
+
+    /// Closes the streams that have taken nothing since `taken_before`, those
+    /// with most first, until half of what may lie here would be free; the one
+    /// with most of all, when every socket has taken something.
+    fn close_overrun(&self, taken_before: &BTreeMap<u32, u64>) {
+        let streams = self.streams.borrow();
+        let mut waiting: Vec<_> = streams
+            .iter()
+            .map(|(id, stream)| (stream.held().waiting, id, stream))
+            .filter(|(waiting, ..)| *waiting > 0)
+            .collect();
+        waiting.sort_unstable_by_key(|(waiting, ..)| Reverse(*waiting));
+        let mut left = self.buffered.get();
+        let mut any = false;
+        for (bytes, id, stream) in &waiting {
+            if left <= self.max_buffered / 2 {
+                return;
+            }
+            if taken_before.get(id) == Some(&stream.taken()) {
+                stream.overrun();
+                left = left.saturating_sub(*bytes);
+                any = true;
+            }
+        }
+        if let (false, Some((_, _, largest))) = (any, waiting.first()) {
+            largest.overrun();
         }
     }
 }

@@ -265,7 +265,8 @@ mod tests {
             compress: false,
             guard_bursts: false,
         });
-        let tunnel = Tunnel::new(connection, session, Buffers::new(), MAX_BODY_BYTES, 1024);
+        let tunnel =
+            Tunnel::new(connection, session, Buffers::new(usize::MAX), MAX_BODY_BYTES, 1024);
         // More than the kernel holds.
         tunnel.answer(1, &vec![0; 32 << 20]);
         assert!(!tunnel.has_room());

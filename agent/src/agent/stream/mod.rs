@@ -282,6 +282,10 @@ impl crate::tunnel::Stream for Stream {
         self.closed.get() == Eof::BOTH
     }
 
+    fn taken(&self) -> u64 {
+        self.incoming.borrow().backlog.taken_bytes()
+    }
+
     fn held(&self) -> Held {
         self.incoming.borrow().held()
     }

@@ -210,7 +210,7 @@ fn differences(text: &mut String, settings: &RelaySettings) {
         ("ratelimit_auth", limits.failure_rate.to_string(), DEFAULT_RATELIMIT_AUTH.to_string()),
         number("auththreads", settings.max_questions, DEFAULT_AUTHTHREADS),
         word("nameserver", settings.name_server.map(|server| server.to_string())),
-        number("buffers", settings.buffer_kilobytes, DEFAULT_BUFFER_KILOBYTES),
+        number("buffers", settings.buffer_kilobytes, DEFAULT_RELAY_BUFFER_KILOBYTES),
         number(
             "keepalive",
             seconds(settings.keepalive_seconds),

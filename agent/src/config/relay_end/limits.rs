@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use super::super::options::RelayAction;
 use super::super::relay_settings::{KiteQuota, Rate, RelayLimits};
 use super::super::resolve::{
-    DEFAULT_BUFFER_KILOBYTES, DEFAULT_KEEPALIVE_SECONDS, DEFAULT_MAX_STREAMS, MAX_BUFFER_KILOBYTES,
-    MAX_MAX_STREAMS, MIN_BUFFER_KILOBYTES, keepalive, number,
+    DEFAULT_KEEPALIVE_SECONDS, DEFAULT_MAX_STREAMS, MAX_BUFFER_KILOBYTES, MAX_MAX_STREAMS,
+    MIN_BUFFER_KILOBYTES, keepalive, number,
 };
 use super::table::OwnAction;
 
@@ -20,6 +20,11 @@ pub const DEFAULT_MAX_KITES: usize = 100;
 /// Connections of one address when `max_connections` is not set: many people
 /// behind one NAT, and few enough that no one address can take all places.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 200;
+/// Kilobytes of a tunnel for slow visitors when `buffers` is not set: more than
+/// [`DEFAULT_MAX_CONNECTIONS`] who read nothing can fill, since an agent sends 48
+/// KB on a stream before its visitor has to take some, so that no one address
+/// can hold up a kite.
+pub const DEFAULT_RELAY_BUFFER_KILOBYTES: usize = 16 * 1024;
 /// Most that any of these may be.
 pub const MAX_CONNECTION_LIMIT: usize = 1_000_000;
 /// Failed handshakes of one address when `ratelimit_auth` is not set.
@@ -59,7 +64,7 @@ impl Default for LimitLines {
                 quota: KiteQuota::default(),
             },
             keepalive_seconds: DEFAULT_KEEPALIVE_SECONDS,
-            buffer_kilobytes: DEFAULT_BUFFER_KILOBYTES,
+            buffer_kilobytes: DEFAULT_RELAY_BUFFER_KILOBYTES,
             compress: false,
             stop_seconds: DEFAULT_STOP_SECONDS,
         }
