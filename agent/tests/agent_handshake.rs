@@ -170,6 +170,19 @@ fn other_refusals_are_told_in_words() {
     refused_in_words(&strange, false, "\"a new reason\"");
 }
 
+/// Debian's relay keeps such a tunnel; nothing comes of waiting on it.
+#[test]
+fn a_tunnel_without_kites_is_ended() {
+    let relay = FakeRelay::new();
+    let agent = Agent::with_raw(&relay, Service::echo().port());
+    let (mut tunnel, request) = relay.accept_request();
+    tunnel.send(&Reply::default().each(&request, challenge).encode());
+    let answer = tunnel.next_kite_request();
+    tunnel.send(&noop(&Reply::default().all(&answer, &Verdict::Duplicate)));
+    agent.wait_for_log("it took none of the kites; next try in");
+    tunnel.wait_for_end();
+}
+
 #[test]
 fn endless_challenges_end() {
     let relay = FakeRelay::new();

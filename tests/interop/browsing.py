@@ -4,9 +4,9 @@ Kitelet's relay in it, and scripts that a page talks to its site with."""
 from agents import Agent, kite, to_relay
 from browser import Chromium, Loopback
 from certificates import Authority
-from harness import Case, Options, Process, needs
+from harness import Case, needs
 from pages import IMAGES, Site
-from relay import DOMAIN, SECRET, DebianRelay
+from relay import DOMAIN, SECRET, KiteletRelay
 
 OURS, THEIRS = f"ours.{DOMAIN}", f"debian.{DOMAIN}"
 
@@ -53,20 +53,12 @@ return [...new Set(entries.map(entry => entry.nextHopProtocol))]
 """
 
 
-class Relay(DebianRelay):
+def relay_for_browsers(directory, lines, kites):
     """`kitelet relay` on the ports that browsers take without being told."""
-
-    def __init__(self, directory, *lines, kites=()):
-        self.host, self.port = "127.0.0.1", 80
-        rc, known = directory / "relay.rc", directory / "kites"
-        known.touch(mode=0o600)
-        known.write_text("".join(f"{line}\n" for line in kites))
-        grant = f"domain = http,https,websocket,raw:*.{DOMAIN}:{SECRET}"
-        text = [f"host = {self.host}", "ports = 80,443,8080", "protos = http,https,websocket,raw", grant,
-                f"kites = {known}", *lines, "END", ""]
-        rc.touch(mode=0o600)
-        rc.write_text("\n".join(text))
-        self.process = Process("relay (kitelet)", [Options.kitelet(), "relay", "-c", rc], directory / "relay.log")
+    relay = KiteletRelay(directory, port=80, more_ports=(443, 8080),
+                         lines=["protos = http,https,websocket,raw", *lines])
+    relay.write_kites(f"http,https,websocket,raw:*.{DOMAIN}:{SECRET}", *kites)
+    return relay
 
 
 class Browsing(Case):
@@ -83,7 +75,7 @@ class Browsing(Case):
         cls.share(Loopback())
         cls.authority = Authority(cls.directory)
         cls.before_the_relay()
-        cls.relay = cls.share(Relay(cls.directory, *cls.RELAY, kites=cls.KITES))
+        cls.relay = cls.share(relay_for_browsers(cls.directory, cls.RELAY, cls.KITES))
         cls.behind_the_relay()
         cls.browser = cls.share(Chromium(cls.directory, cls.DOMAINS, cls.authority))
 

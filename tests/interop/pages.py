@@ -32,7 +32,6 @@ class Site(WebService):
     /image/N     PNG of noise, N + 1 pixels wide
     /events      three events, then silence until the visitor leaves
     /big         bytes that nothing can compress
-    /login       sets a cookie `visitor`
     """
 
     def __init__(self, name):

@@ -76,10 +76,12 @@ class DebianRelay(_Relay):
 class KiteletRelay(_Relay):
     """`kitelet relay` with an rc file and a kites file. It knows the kites
     NAME.kite.test and those in `kites`, each a pair of domain and secret;
-    `lines` are further lines of its rc file."""
+    `lines` are further lines of its rc file, and `more_ports` are ports that
+    it has besides the one that agents and tests come to."""
 
-    def __init__(self, directory, kites=(), certificate=None, port=None, lines=(), name="relay"):
+    def __init__(self, directory, kites=(), certificate=None, port=None, lines=(), name="relay", more_ports=()):
         self.port = port or free_port()
+        self.ports = [self.port, *more_ports]
         self.rc, self.kites_file = directory / f"{name}.rc", directory / f"{name}.kites"
         for path in (self.rc, self.kites_file):
             path.touch(mode=0o600)
@@ -93,7 +95,7 @@ class KiteletRelay(_Relay):
 
     def write_rc(self, *lines):
         """Writes the rc file: address, kites file, certificate and these."""
-        own = [f"host = {self.host}", f"ports = {self.port}", f"kites = {self.kites_file}"]
+        own = [f"host = {self.host}", f"ports = {','.join(map(str, self.ports))}", f"kites = {self.kites_file}"]
         if self.certificate is not None:
             own.append(f"tls_endpoint = {RELAY_NAME}:{self.certificate.both}")
         self.rc.write_text("\n".join([*own, *lines, ""]))

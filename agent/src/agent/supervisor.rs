@@ -18,7 +18,7 @@ use super::streams::Streams;
 use super::visitors::Visitors;
 use crate::config::{RelayAddress, Security, Settings};
 use crate::net::{Connection, Connector, OpenError, OpeningChoice, before};
-use crate::tunnel::{Buffers, News, Tunnel, TunnelEnd};
+use crate::tunnel::{Buffers, News, Notify, Tunnel, TunnelEnd};
 use crate::wire::{
     Answer, HeadReader, Heartbeat, KiteState, MAX_ANSWER_BYTES, MAX_BODY_BYTES, Registration, Role,
     Session, SessionSettings, Step, WireError,
@@ -201,6 +201,7 @@ impl Supervisor {
         );
         let began = Instant::now();
         let refused = Cell::new(None);
+        let over = Notify::default();
         let mut on_news = |session: &mut Session, news: News| match news {
             News::Quota(quota) => self.log.quota(&self.relay, &quota),
             News::Answer(answer) => {
@@ -219,6 +220,7 @@ impl Supervisor {
                     }
                     Step::Reconnect | Step::Refused => {
                         refused.set(Some(failure_of(&registration)));
+                        over.notify();
                     }
                 }
                 if let Some(id) = registration.session_id() {
@@ -242,7 +244,12 @@ impl Supervisor {
             }
             None
         };
-        let end = future::or(run, unanswered).await;
+        // There is nothing to wait for, and the next try may be of use soon.
+        let turned_away = async {
+            over.wait().await;
+            None
+        };
+        let end = future::or(run, future::or(unanswered, turned_away)).await;
         self.log.tunnel_ended();
         match (refused.get(), end) {
             (Some(failure), _) => Outage::Refused(failure),

@@ -24,7 +24,7 @@ const MAX_TEXT_BYTES: usize = 256;
 
 /// Where the lines go.
 pub(super) struct AccessLog {
-    settings: Option<Settings>,
+    settings: RefCell<Option<Settings>>,
     output: RefCell<Option<Output>>,
     complains: Cell<bool>,
 }
@@ -62,14 +62,27 @@ impl AccessLog {
     pub(super) fn open(settings: Option<Settings>) -> io::Result<Self> {
         let output =
             settings.as_ref().map(|settings| open(settings.path.as_deref())).transpose()?;
-        Ok(Self { settings, output: RefCell::new(output), complains: Cell::new(true) })
+        Ok(Self {
+            settings: RefCell::new(settings),
+            output: RefCell::new(output),
+            complains: Cell::new(true),
+        })
     }
 
     /// Opens the file anew, after somebody has moved it away.
     pub(super) fn reopen(&self) {
-        let Some(settings) = &self.settings else { return };
-        match open(settings.path.as_deref()) {
-            Ok(output) => *self.output.borrow_mut() = Some(output),
+        let settings = self.settings.borrow().clone();
+        self.change(settings);
+    }
+
+    /// Goes on in another file, or in another format; a file that cannot be
+    /// opened changes nothing.
+    pub(super) fn change(&self, settings: Option<Settings>) {
+        match settings.as_ref().map(|settings| open(settings.path.as_deref())).transpose() {
+            Ok(output) => {
+                *self.output.borrow_mut() = output;
+                *self.settings.borrow_mut() = settings;
+            }
             Err(error) => warn!("the access log stays where it was: {error}"),
         }
         self.complains.set(true);
@@ -77,9 +90,11 @@ impl AccessLog {
 
     /// Writes a line. What cannot be written is lost, and that is told once.
     pub(super) fn note(&self, entry: &Entry<'_>) {
-        let Some(settings) = &self.settings else { return };
+        let Some(format) = self.settings.borrow().as_ref().map(|settings| settings.format) else {
+            return;
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut line = match settings.format {
+        let mut line = match format {
             AccessLogFormat::Common => entry.common(now),
             AccessLogFormat::Json => entry.json(now),
         };

@@ -176,8 +176,10 @@ impl Service {
         let task = self.executor.spawn(async move {
             accept(&listener, |socket, peer| {
                 let Some(guest) = Guest::let_in(&relay, peer.ip()) else {
-                    // It fails when the other end is gone already.
-                    let _ = io::Write::write(&mut socket.get_ref(), TOO_MANY);
+                    if kite.is_none() {
+                        // It fails when the other end is gone already.
+                        let _ = io::Write::write(&mut socket.get_ref(), TOO_MANY);
+                    }
                     return;
                 };
                 let received =
@@ -230,6 +232,7 @@ impl Service {
         match Active::new(settings, &Host) {
             Ok(active) => {
                 self.move_to(wanted);
+                self.relay.access_log.change(active.settings.access_log.clone());
                 self.relay.activate(active);
                 info!("the configuration was read again");
             }
