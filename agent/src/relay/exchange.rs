@@ -96,6 +96,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the body of the request is not complete.
+    pub(super) fn is_body_due(&self) -> bool {
+        matches!(self, Self::Http { body: Some(_), .. })
+    }
+
     /// How many of the visitor's next bytes, one at least, belong to the
     /// request; the others are of the next one.
     ///

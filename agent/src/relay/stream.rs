@@ -10,7 +10,7 @@ use std::time::Instant;
 use smol::future;
 
 use super::exchange::{Exchange, Progress, Request};
-use super::gone::until_gone;
+use super::gone::{Loss, until_lost};
 use crate::net::Connection;
 use crate::tunnel::{Backlog, Held, Inflow, Notify, Outflow, Supply, Tunnel, move_in, move_out};
 use crate::wire::{Eof, Open};
@@ -55,6 +55,8 @@ pub(super) enum Fate {
     TunnelEnded,
     /// The visitor's connection broke.
     VisitorGone,
+    /// The visitor sent a part of a request, and then nothing.
+    Stalled,
     /// What the visitor sends as the body of a request is none.
     BadBody(&'static str),
     /// The visitor asks for more after an answer that nobody can follow.
@@ -172,8 +174,11 @@ impl VisitStream {
             future::zip(to_kite, to_visitor).await;
         };
         let gone = async {
-            until_gone(&self.visitor).await;
-            self.meet(Fate::VisitorGone);
+            let unfinished = || self.exchange.borrow().is_body_due().then(|| self.bytes());
+            self.meet(match until_lost(&self.visitor, unfinished).await {
+                Loss::Gone => Fate::VisitorGone,
+                Loss::Stalled => Fate::Stalled,
+            });
         };
         future::or(served, future::or(fated, gone)).await;
         let is_unanswered = self.exchange.borrow().progress().is_some() && !self.is_answered();
