@@ -16,8 +16,8 @@ use smol::{LocalExecutor, future};
 
 use crate::agent;
 use crate::config::{
-    CertificateName, Grant, KiteFlags, KiteQuota, KiteSettings, Origin, Pin, Rate, RawPorts,
-    RelayAddress, RelayLimits, RelaySettings, Security, Settings, TlsSettings,
+    CertificateName, Grant, KiteFlags, KiteQuota, KiteSettings, Origin, Pin, RelayAddress,
+    RelayLimits, RelaySettings, Security, Settings, TlsSettings,
 };
 use crate::net::{Acceptor, SelfSigned, TlsSetupError};
 use crate::relay::{Embedded, StartError};
@@ -110,42 +110,12 @@ fn relay_settings(hosts: Vec<IpAddr>, port: u16, secret: &Secret) -> RelaySettin
     RelaySettings {
         hosts,
         ports: vec![port],
-        port_aliases: Vec::new(),
         protocols,
-        raw_ports: RawPorts { any: true, ..RawPorts::default() },
-        kites_file: None,
         grants: vec![grant],
-        authorities: Vec::new(),
-        max_questions: 1,
-        name_server: None,
-        certificates: Vec::new(),
-        default_certificate: None,
-        self_sign: false,
-        acme_webroot: None,
-        visitor_rules: Vec::new(),
-        tunnel_rules: Vec::new(),
-        limits: RelayLimits {
-            max_visitors: 256,
-            max_tunnels: 8,
-            max_kites: 8,
-            max_streams: 256,
-            max_connections: 256,
-            connection_rate: None,
-            address_rate: None,
-            failure_rate: Rate { count: 20, seconds: 60 },
-            quota: KiteQuota::default(),
-        },
-        error_page: None,
-        error_urls: Vec::new(),
+        limits: RelayLimits { max_tunnels: 8, max_kites: 8, ..RelayLimits::default() },
         reveal_kites: true,
-        motd: None,
-        access_log: None,
-        run_as: None,
-        chroot: None,
-        keepalive_seconds: crate::config::DEFAULT_KEEPALIVE_SECONDS,
-        buffer_kilobytes: crate::config::DEFAULT_BUFFER_KILOBYTES,
-        compress: false,
         stop_seconds: 0,
+        ..RelaySettings::default()
     }
 }
 

@@ -47,22 +47,28 @@ pub(super) struct LimitLines {
     pub(super) stop_seconds: u32,
 }
 
+impl Default for RelayLimits {
+    fn default() -> Self {
+        Self {
+            max_visitors: DEFAULT_MAX_VISITORS,
+            max_tunnels: DEFAULT_MAX_TUNNELS,
+            max_kites: DEFAULT_MAX_KITES,
+            max_streams: DEFAULT_MAX_STREAMS,
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+            // A proxy or the NAT of a mobile network brings thousands of people
+            // from one address; how many stay is bounded anyway.
+            connection_rate: None,
+            address_rate: None,
+            failure_rate: DEFAULT_RATELIMIT_AUTH,
+            quota: KiteQuota::default(),
+        }
+    }
+}
+
 impl Default for LimitLines {
     fn default() -> Self {
         Self {
-            limits: RelayLimits {
-                max_visitors: DEFAULT_MAX_VISITORS,
-                max_tunnels: DEFAULT_MAX_TUNNELS,
-                max_kites: DEFAULT_MAX_KITES,
-                max_streams: DEFAULT_MAX_STREAMS,
-                max_connections: DEFAULT_MAX_CONNECTIONS,
-                // A proxy or the NAT of a mobile network brings thousands of
-                // people from one address; how many stay is bounded anyway.
-                connection_rate: None,
-                address_rate: None,
-                failure_rate: DEFAULT_RATELIMIT_AUTH,
-                quota: KiteQuota::default(),
-            },
+            limits: RelayLimits::default(),
             keepalive_seconds: DEFAULT_KEEPALIVE_SECONDS,
             buffer_kilobytes: DEFAULT_RELAY_BUFFER_KILOBYTES,
             compress: false,

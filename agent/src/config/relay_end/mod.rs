@@ -9,6 +9,7 @@
 mod access;
 mod authority;
 mod certificates;
+mod defaults;
 mod files;
 mod grants;
 mod kites_file;

@@ -98,11 +98,13 @@ fn everything_has_a_default() {
         run_as: None,
         chroot: None,
         keepalive_seconds: 116,
-        buffer_kilobytes: 1024,
+        buffer_kilobytes: 16 * 1024,
         compress: false,
         stop_seconds: 30,
     };
     assert_eq!(read, expected);
+    let empty = RelaySettings { grants: Vec::new(), default_certificate: None, ..expected };
+    assert_eq!(empty, RelaySettings::default());
 }
 
 #[test]

@@ -3,15 +3,13 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::config::{AuthorityMeans, Grant, Rate, RawPorts, RelayLimits};
+use crate::config::{AuthorityMeans, Grant, RawPorts, RelayLimits};
 use crate::relay::challenge::SECRET_BYTES;
 
 const NOW: Now = Now { seconds: 1000, unix_seconds: 1_700_000_000 };
 
 fn settings() -> RelaySettings {
     RelaySettings {
-        hosts: Vec::new(),
-        ports: vec![80, 443],
         port_aliases: vec![(80, 8080)],
         protocols: ["http", "https", "websocket", "raw"].map(str::to_owned).to_vec(),
         raw_ports: RawPorts {
@@ -19,39 +17,12 @@ fn settings() -> RelaySettings {
             connect: vec![22],
             dedicated: vec![(2222, kite("raw-5900:a.test"))],
         },
-        kites_file: None,
-        grants: Vec::new(),
-        authorities: Vec::new(),
-        max_questions: 1,
-        name_server: None,
-        certificates: Vec::new(),
-        default_certificate: None,
-        self_sign: false,
-        acme_webroot: None,
-        visitor_rules: Vec::new(),
-        tunnel_rules: Vec::new(),
         limits: RelayLimits {
-            max_visitors: 10,
-            max_tunnels: 10,
             max_kites: 3,
-            max_streams: 10,
-            max_connections: 10,
-            connection_rate: None,
-            address_rate: None,
-            failure_rate: Rate { count: 10, seconds: 60 },
             quota: KiteQuota { streams: Some(50), ..KiteQuota::default() },
+            ..RelayLimits::default()
         },
-        error_page: None,
-        error_urls: Vec::new(),
-        reveal_kites: false,
-        motd: None,
-        access_log: None,
-        run_as: None,
-        chroot: None,
-        keepalive_seconds: 80,
-        buffer_kilobytes: 1024,
-        compress: false,
-        stop_seconds: 10,
+        ..RelaySettings::default()
     }
 }
 
