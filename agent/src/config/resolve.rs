@@ -88,19 +88,9 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn line(&mut self, line: &TypedLine) {
-        let name = line.row.name;
-        match line.row.meaning {
-            Meaning::Harmless => {}
-            Meaning::Instead(text) => {
-                let text = format!("has no effect; {text}");
-                self.report.warning(&line.place, name, text);
-            }
-            Meaning::Refused(text) => self.report.mistake(&line.place, name, text),
-            Meaning::Handled(action) => {
-                if let Err(text) = self.act(action, line) {
-                    self.report.mistake(&line.place, name, text);
-                }
-            }
+        let Some(action) = action_of(line.row.meaning, line, self.report) else { return };
+        if let Err(text) = self.act(action, line) {
+            self.report.mistake(&line.place, line.row.name, text);
         }
     }
 
@@ -312,6 +302,24 @@ impl Resolver<'_> {
             buffer_kilobytes: self.buffer_kilobytes,
         })
     }
+}
+
+/// What is to be done at a line; why nothing is goes to `report`.
+pub(super) fn action_of<A>(
+    meaning: Meaning<A>,
+    line: &TypedLine,
+    report: &mut Report,
+) -> Option<A> {
+    match meaning {
+        Meaning::Handled(action) => return Some(action),
+        Meaning::Harmless => {}
+        Meaning::Instead(text) => {
+            let text = format!("has no effect; {text}");
+            report.warning(&line.place, line.row.name, text);
+        }
+        Meaning::Refused(text) => report.mistake(&line.place, line.row.name, text),
+    }
+    None
 }
 
 /// The file or folder that a missing line belongs into.

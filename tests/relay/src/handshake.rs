@@ -7,7 +7,7 @@ use kitelet::net::Connection;
 use kitelet::wire::{Answer, KiteRequest, KiteResult, Salt, TunnelRequest, Verdict};
 
 use crate::Relay;
-use crate::tunnel::{self, Tunnel};
+use crate::tunnel::Tunnel;
 
 /// The secret that challenges are made with. Tests need no better one.
 const RELAY_SECRET: &[u8] = b"test relay";
@@ -20,7 +20,7 @@ pub(crate) async fn take_tunnel(
     rest: &[u8],
 ) {
     let Ok(request) = TunnelRequest::parse(head) else {
-        let _ = tunnel::write(&connection, b"HTTP/1.0 503 Unavailable\r\n\r\n").await;
+        let _ = connection.write_all(b"HTTP/1.0 503 Unavailable\r\n\r\n").await;
         return;
     };
     let answer = Answer {
@@ -29,7 +29,7 @@ pub(crate) async fn take_tunnel(
         protocols: ["http", "https", "websocket", "raw", "minecraft"].map(str::to_owned).to_vec(),
         ..judge(relay, &request.kites)
     };
-    if tunnel::write(&connection, &answer.encode()).await.is_err() {
+    if connection.write_all(&answer.encode()).await.is_err() {
         return;
     }
     let keeps = request.add_kites && !relay.reconnect;

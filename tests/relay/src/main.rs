@@ -112,7 +112,7 @@ async fn take(relay: Rc<Relay>, socket: Async<TcpStream>, peer: SocketAddr) {
     if let Some(upgrade) = accept_upgrade(&head) {
         let answer = upgrade.unwrap_or_else(|refusal| refusal.response());
         let is_open = answer.starts_with(b"HTTP/1.1 101 ");
-        if tunnel::write(&connection, &answer).await.is_err() || !is_open {
+        if connection.write_all(&answer).await.is_err() || !is_open {
             return;
         }
         connection = connection.into_websocket(End::Server, rest);
@@ -131,7 +131,7 @@ async fn read_head(connection: &Connection) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut reader = HeadReader::new(MAX_HEAD_BYTES);
     let mut buffer = vec![0; 16 * 1024];
     loop {
-        let length = tunnel::read(connection, &mut buffer).await.ok()?;
+        let length = connection.read_some(&mut buffer).await.ok()?;
         let mut input = &buffer[..length];
         match reader.read(&mut input) {
             Ok(Some(head)) => return Some((head.to_vec(), input.to_vec())),
@@ -185,12 +185,12 @@ async fn take_visitor(
         kites.get(&port_kite).or_else(|| kites.get(&format!("{protocol}:{host}"))).cloned()
     };
     let Some(tunnel) = tunnel else {
-        let _ = tunnel::write(&connection, b"HTTP/1.0 503 Unavailable\r\n\r\n").await;
+        let _ = connection.write_all(b"HTTP/1.0 503 Unavailable\r\n\r\n").await;
         return;
     };
     if connect.is_some() {
         let established = b"HTTP/1.0 200 Connection Established\r\n\r\n";
-        if tunnel::write(&connection, established).await.is_err() {
+        if connection.write_all(established).await.is_err() {
             return;
         }
         head.clear();

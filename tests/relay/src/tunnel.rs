@@ -78,7 +78,7 @@ impl Tunnel {
             let mut buffer = vec![0; 64 * 1024];
             loop {
                 self.flush()?;
-                match read(&self.connection, &mut buffer).await? {
+                match self.connection.read_some(&mut buffer).await? {
                     0 => return Ok(()),
                     length => self.receive(&buffer[..length], answer)?,
                 }
@@ -311,36 +311,4 @@ impl Visitor {
         }
         taken
     }
-}
-
-/// Reads what comes next.
-pub(crate) async fn read(connection: &Connection, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match connection.try_read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.readable().await?;
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Writes all of `bytes`.
-pub(crate) async fn write(connection: &Connection, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match connection.try_write(bytes) {
-            Ok(taken) => bytes = &bytes[taken..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.writable().await?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    while let Err(error) = connection.try_flush() {
-        if error.kind() != io::ErrorKind::WouldBlock {
-            return Err(error);
-        }
-        connection.writable().await?;
-    }
-    Ok(())
 }

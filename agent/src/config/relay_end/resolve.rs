@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use super::super::environment::Environment;
 use super::super::error_url::ErrorUrls;
 use super::super::grammar::TypedLine;
-use super::super::options::{Meaning, RelayAction, Role};
+use super::super::options::{RelayAction, Role};
 use super::super::problem::{Place, Report};
 use super::super::relay_settings::{
     AccessLog, AccessLogFormat, AccessRule, AuthorityMeans, RelaySettings,
 };
-use super::super::resolve::write_to;
+use super::super::resolve::{action_of, write_to};
 use super::super::source::Source;
 use super::access::add_rule;
 use super::authority::AuthorityLines;
@@ -104,19 +104,9 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn line(&mut self, line: &TypedLine) {
-        let name = line.row.name;
-        match line.row.relay {
-            Meaning::Harmless => {}
-            Meaning::Instead(text) => {
-                let text = format!("has no effect; {text}");
-                self.report.warning(&line.place, name, text);
-            }
-            Meaning::Refused(text) => self.report.mistake(&line.place, name, text),
-            Meaning::Handled(action) => {
-                if let Err(text) = self.act(action, line) {
-                    self.report.mistake(&line.place, name, text);
-                }
-            }
+        let Some(action) = action_of(line.row.relay, line, self.report) else { return };
+        if let Err(text) = self.act(action, line) {
+            self.report.mistake(&line.place, line.row.name, text);
         }
     }
 

@@ -123,7 +123,7 @@ impl Crowd {
         let mut random = |bytes: &mut [u8]| self.fill_random(bytes);
         let mut registration =
             Registration::new([(id, Secret::new(peer::secret(kite)))], false, &mut random);
-        peer::write(&connection, &registration.request(None, &mut random)).await?;
+        connection.write_all(&registration.request(None, &mut random)).await?;
         let (answer, rest) = first_answer(&connection).await?;
         let mut session = Session::new(SessionSettings {
             role: Role::Agent,
@@ -152,7 +152,7 @@ impl Crowd {
         self.receive(tunnel, rest)?;
         loop {
             tunnel.session.control_frames(Instant::now(), &mut tunnel.output, CONTROL_BYTES);
-            if peer::write(&tunnel.connection, &tunnel.output).await.is_err() {
+            if tunnel.connection.write_all(&tunnel.output).await.is_err() {
                 return Ok(());
             }
             tunnel.output.clear();
@@ -235,7 +235,7 @@ async fn first_answer(connection: &Connection) -> Outcome<(Answer, Vec<u8>)> {
     let mut head = HeadReader::new(MAX_ANSWER_BYTES);
     let mut buffer = vec![0; 4096];
     loop {
-        let length = peer::read(connection, &mut buffer).await?;
+        let length = connection.read_some(&mut buffer).await?;
         if length == 0 {
             return Err("closed in the handshake".into());
         }

@@ -1,7 +1,6 @@
 //! The relay as agents and visitors see it: where it is, how it is talked to,
 //! and which kites there are.
 
-use std::io;
 use std::net::SocketAddr;
 
 use kitelet::config::{CertificateName, Pin, RelayAddress, Security, TlsSettings};
@@ -98,36 +97,4 @@ pub(crate) fn secret(kite: usize) -> String {
 /// The line of a kite in the relay's kites file.
 pub(crate) fn kites_line(kite: usize) -> String {
     format!("http,raw:{}:{}\n", domain(kite), secret(kite))
-}
-
-/// Reads what comes next; 0 is the end.
-pub(crate) async fn read(connection: &Connection, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match connection.try_read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.readable().await?;
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Writes all of `bytes`.
-pub(crate) async fn write(connection: &Connection, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match connection.try_write(bytes) {
-            Ok(taken) => bytes = &bytes[taken..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.writable().await?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    while let Err(error) = connection.try_flush() {
-        if error.kind() != io::ErrorKind::WouldBlock {
-            return Err(error);
-        }
-        connection.writable().await?;
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use async_io::Async;
 use kitelet::net::Connection;
 use smol::LocalExecutor;
 
-use crate::{Outcome, peer};
+use crate::Outcome;
 
 /// Longest request; visitors' have a hundred bytes, and relays add little.
 const MAX_REQUEST_BYTES: usize = 8 * 1024;
@@ -63,9 +63,9 @@ pub(crate) async fn serve(
                 let connection = Connection::plain(socket);
                 let mut service = Service::default();
                 let mut buffer = [0; 4096];
-                while let Ok(length @ 1..) = peer::read(&connection, &mut buffer).await {
+                while let Ok(length @ 1..) = connection.read_some(&mut buffer).await {
                     let Ok(answers) = service.take(&buffer[..length], None) else { return };
-                    if peer::write(&connection, &answers).await.is_err() {
+                    if connection.write_all(&answers).await.is_err() {
                         return;
                     }
                 }

@@ -100,7 +100,7 @@ async fn visit(target: &Target, connector: &Connector, name: &str) -> Outcome<Co
     let connection = target.open(connector).await?;
     if target.protocol == Protocol::Raw {
         let way = format!("CONNECT {name}:{RAW_PORT} HTTP/1.1\r\n\r\n");
-        peer::write(&connection, way.as_bytes()).await?;
+        connection.write_all(way.as_bytes()).await?;
         expect(&connection, "\r\n\r\n").await?;
     }
     ask(&connection, name).await?;
@@ -110,7 +110,7 @@ async fn visit(target: &Target, connector: &Connector, name: &str) -> Outcome<Co
 /// A request on a connection that leads to a kite, and its answer.
 async fn ask(connection: &Connection, name: &str) -> Outcome {
     let request = format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n");
-    peer::write(connection, request.as_bytes()).await?;
+    connection.write_all(request.as_bytes()).await?;
     expect(connection, &format!("\r\n\r\n{}", service::body(name))).await
 }
 
@@ -119,7 +119,7 @@ async fn expect(connection: &Connection, end: &str) -> Outcome {
     let mut answer = Vec::new();
     let mut buffer = [0; 2048];
     while !answer.ends_with(end.as_bytes()) {
-        let length = peer::read(connection, &mut buffer).await?;
+        let length = connection.read_some(&mut buffer).await?;
         answer.extend_from_slice(&buffer[..length]);
         if length == 0 || answer.len() > MAX_ANSWER_BYTES {
             let start = &answer[..answer.len().min(60)];
