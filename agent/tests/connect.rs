@@ -277,7 +277,7 @@ fn the_certificate_of_a_stranger_is_refused_and_its_pin_is_told() {
     let relay = relay.to_string();
     let output = run(kitelet(&["--relay", &relay, "--relay-certname", RELAY, KITE]), Vec::new());
     let errors = errors(&output);
-    let mend = format!("--relay-certname {RELAY}/{}", stranger.sha1_hex());
+    let mend = format!("--relay-certname {RELAY}/{}", stranger.pin());
     assert_eq!(output.status.code(), Some(69));
     assert!(errors.contains("self-signed") && errors.contains(&mend), "{errors}");
     assert_eq!(output.stdout, b"");

@@ -158,7 +158,7 @@ fn an_unknown_issuer_leads_to_the_pin() {
         let settings = security(&[("relay.test", None)], None);
         let (kind, text) = fault(open(&settings, &relay, Opening::Direct));
         assert_eq!(kind, CertificateFault::UnknownIssuer);
-        let line = format!("fe_certname = relay.test/{}", identity.sha1_hex());
+        let line = format!("fe_certname = relay.test/{}", identity.pin());
         assert!(text.contains("ca_certs") && text.contains(&line), "{text}");
 
         let pin = Pin::CertificateSha1(identity.sha1());
@@ -205,7 +205,7 @@ fn pins_stand_for_chain_dates_and_names() {
         let settings = security(&[("relay.test", Some(pin))], None);
         let (kind, text) = fault(open(&settings, &relay, Opening::Direct));
         assert_eq!(kind, CertificateFault::WrongPin);
-        assert!(text.contains(&identity.sha1_hex()), "{text}");
+        assert!(text.contains(&identity.pin()), "{text}");
     }
 }
 

@@ -99,7 +99,11 @@ mod tests {
 
     fn certificate(fault: CertificateFault) -> OpenFailure {
         let name = "box.example.com".to_owned();
-        OpenFailure::Certificate(Box::new(CertificateProblem { fault, name, sha1: [0xab; 20] }))
+        OpenFailure::Certificate(Box::new(CertificateProblem {
+            fault,
+            name,
+            key_sha256: Some([0xab; 32]),
+        }))
     }
 
     #[test]

@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use async_io::Async;
 use rustls::crypto::ring::Ticketer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ServerConnection};
-use rustls::{Connection as Session, ServerConfig};
+use rustls::{Connection as Session, Error, InconsistentKeys, ServerConfig};
 
 use super::connection::Connection;
 use super::handshake::{HandshakeError, handshake};
@@ -43,14 +43,23 @@ impl Acceptor {
         let chain = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| bad(format!("certificate: {error}")))?;
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| bad(format!("private key: {error}")))?;
+        if chain.is_empty() {
+            return Err(bad("holds no certificate (-----BEGIN CERTIFICATE-----)".into()));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
+            bad(match error {
+                pem::Error::NoItemsFound => {
+                    "holds no private key (-----BEGIN PRIVATE KEY-----, without a password)".into()
+                }
+                error => format!("private key: {error}"),
+            })
+        })?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsSetupError::Library(error.to_string()))?
             .with_no_client_auth()
             .with_single_cert(chain, key)
-            .map_err(|error| bad(error.to_string()))?;
+            .map_err(|error| bad(unfit(&error)))?;
         // Tickets keep a session's state at the other end, not in our memory.
         config.ticketer =
             Ticketer::new().map_err(|error| TlsSetupError::Library(error.to_string()))?;
@@ -78,6 +87,18 @@ impl Acceptor {
             .ok_or(AcceptError::Timeout)?
             .map_err(AcceptError::Handshake)?;
         Ok(Connection::encrypted(socket, session))
+    }
+}
+
+/// Why the library does not take a chain and a key.
+fn unfit(error: &Error) -> String {
+    match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            "key and certificate are not a pair".into()
+        }
+        // Its own words speak of the other end's certificate.
+        Error::InvalidCertificate(error) => format!("the certificate is damaged ({error})"),
+        error => error.to_string(),
     }
 }
 

@@ -29,8 +29,9 @@ pub struct CertificateProblem {
     pub fault: CertificateFault,
     /// The name that it was to show, the first one if there are several.
     pub name: String,
-    /// SHA-1 of the DER certificate, as `fe_certname = NAME/SHA1HEX` has it.
-    pub sha1: [u8; 20],
+    /// SHA-256 of its public key, as `fe_certname = NAME/sha256:HEX` has it;
+    /// `None` when it is no certificate at all.
+    pub key_sha256: Option<[u8; 32]>,
 }
 
 /// What is wrong with a certificate.
@@ -82,15 +83,13 @@ impl fmt::Display for CertificateProblem {
             CertificateFault::UnknownIssuer => write!(
                 formatter,
                 "the certificate is self-signed or from an unknown issuer: \
-                 set ca_certs to the file of its issuer; or, if the SHA-1 of the relay's own \
-                 certificate is the same, fe_certname = {name}/{}",
-                Hex(&self.sha1)
+                 set ca_certs to the file of its issuer{}",
+                self.way_out("; or,")
             ),
             CertificateFault::WrongName(names) if names.is_empty() => write!(
                 formatter,
-                "the certificate has no name (SAN), {name} was expected: if the SHA-1 of the \
-                 relay's own certificate is the same, set fe_certname = {name}/{}",
-                Hex(&self.sha1)
+                "the certificate has no name (SAN), {name} was expected{}",
+                self.way_out(":")
             ),
             CertificateFault::WrongName(names) => write!(
                 formatter,
@@ -98,19 +97,28 @@ impl fmt::Display for CertificateProblem {
                  in its certificate",
                 names.join(", ")
             ),
-            CertificateFault::WrongPin => write!(
-                formatter,
-                "the certificate is not the pinned one; its SHA-1 is {}: if the relay has a new \
-                 certificate with that SHA-1, set fe_certname = {name}/{0}",
-                Hex(&self.sha1)
-            ),
+            CertificateFault::WrongPin => {
+                write!(formatter, "the certificate is not the pinned one{}", self.way_out(":"))
+            }
             CertificateFault::Other(text) => write!(
                 formatter,
-                "the certificate cannot be accepted ({text}): if the SHA-1 of the relay's own \
-                 certificate is the same, set fe_certname = {name}/{}",
-                Hex(&self.sha1)
+                "the certificate cannot be accepted ({text}){}",
+                self.way_out(":")
             ),
         }
+    }
+}
+
+impl CertificateProblem {
+    /// The pin of the key, to be compared with what the relay's owner is told.
+    fn way_out(&self, before: &str) -> String {
+        let Some(key) = &self.key_sha256 else { return String::new() };
+        format!(
+            "{before} if this is the pin of the relay's key (kitelet relay --check prints it), \
+             set fe_certname = {}/sha256:{}",
+            self.name,
+            Hex(key)
+        )
     }
 }
 
@@ -198,7 +206,9 @@ impl ServerCertVerifier for RelayVerifier {
                 let problem = CertificateProblem {
                     fault,
                     name: name.to_str().into_owned(),
-                    sha1: sha1(end_entity),
+                    key_sha256: ParsedCertificate::try_from(end_entity)
+                        .ok()
+                        .map(|parsed| key_sha256(&parsed)),
                 };
                 Err(CertificateError::Other(OtherError(Arc::new(problem))).into())
             }
@@ -231,10 +241,7 @@ impl ServerCertVerifier for RelayVerifier {
 fn fits(pin: &Pin, certificate: &CertificateDer<'_>, parsed: &ParsedCertificate<'_>) -> bool {
     match pin {
         Pin::CertificateSha1(expected) => sha1(certificate) == *expected,
-        Pin::KeySha256(expected) => {
-            let key = parsed.subject_public_key_info();
-            digest::digest(&digest::SHA256, &key).as_ref() == expected
-        }
+        Pin::KeySha256(expected) => key_sha256(parsed) == *expected,
     }
 }
 
@@ -245,8 +252,16 @@ fn sha1(certificate: &CertificateDer<'_>) -> [u8; 20] {
     bytes
 }
 
+/// SHA-256 of a certificate's public key (RFC 7469 section 2.4).
+pub(super) fn key_sha256(parsed: &ParsedCertificate<'_>) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, &parsed.subject_public_key_info());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
 /// What the TLS library's error means for the certificate.
-fn fault(error: Error) -> CertificateFault {
+pub(super) fn fault(error: Error) -> CertificateFault {
     let Error::InvalidCertificate(error) = error else {
         return CertificateFault::Other(printable(&error.to_string(), 120));
     };
@@ -279,7 +294,7 @@ fn bare_name(presented: &str) -> String {
 }
 
 /// Bytes as lower-case hexadecimal digits.
-struct Hex<'a>(&'a [u8]);
+pub(super) struct Hex<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -288,7 +303,7 @@ impl fmt::Display for Hex<'_> {
 }
 
 /// Unix seconds as the day in UTC, `2026-11-22`.
-struct Day(u64);
+pub(super) struct Day(pub(super) u64);
 
 impl fmt::Display for Day {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,6 +13,8 @@ mod connection;
 mod connector;
 mod dial;
 mod handshake;
+#[cfg(feature = "relay")]
+mod held;
 mod open_error;
 mod opening;
 mod resolve;
@@ -35,6 +37,8 @@ pub use connector::{CONNECT_TIMEOUT, Connector, DIAL_TIMEOUT, Opening, TLS_TIMEO
 pub use dial::connect_unix;
 pub use dial::{ATTEMPT_DELAY, ATTEMPT_PATIENCE, DialError, FailedAttempt, MAX_ATTEMPTS, connect};
 pub use handshake::HandshakeError;
+#[cfg(feature = "relay")]
+pub use held::HeldCertificate;
 pub use open_error::{OpenError, OpenFailure, OpenStep};
 pub use opening::OpeningChoice;
 pub use resolve::{
@@ -42,7 +46,7 @@ pub use resolve::{
     resolve, resolve_until,
 };
 #[cfg(feature = "relay")]
-pub use self_signed::{SelfSigned, key_pin};
+pub use self_signed::SelfSigned;
 #[cfg(unix)]
 pub use service::{ServiceSocket, dial_service};
 #[cfg(feature = "connect")]

@@ -92,14 +92,17 @@ fn roots_from(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>
     let text = read_pem(path)?;
     let mut trusted = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate =
-            certificate.map_err(|error| TlsSetupError::pem(path, &error.to_string()))?;
+        let certificate = certificate
+            .map_err(|error| TlsSetupError::pem(path, &format!("is no PEM ({error})")))?;
         trusted.push(certificate);
     }
     let mut roots = RootCertStore::empty();
     let (usable, _) = roots.add_parsable_certificates(trusted.iter().cloned());
     if usable == 0 {
-        return Err(TlsSetupError::pem(path, "it holds no usable certificate"));
+        return Err(TlsSetupError::pem(
+            path,
+            "holds no usable certificate (PEM is expected, -----BEGIN CERTIFICATE-----)",
+        ));
     }
     Ok((roots, trusted))
 }
@@ -114,7 +117,7 @@ pub fn read_pem(path: &Path) -> Result<Vec<u8>, TlsSetupError> {
         .and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut text))
         .map_err(|error| TlsSetupError::File { path: path.to_owned(), error })?;
     if text.len() as u64 > MAX_PEM_BYTES {
-        return Err(TlsSetupError::pem(path, "it is longer than 1 MB"));
+        return Err(TlsSetupError::pem(path, "is longer than 1 MB"));
     }
     Ok(text)
 }
@@ -173,7 +176,7 @@ impl fmt::Display for TlsSetupError {
                 _ => write!(formatter, "{}: {}", path.display(), InWords(error)),
             },
             Self::Pem { path, problem } => {
-                write!(formatter, "{}: {problem} (PEM is expected, -----BEGIN ...)", path.display())
+                write!(formatter, "{}: {problem}", path.display())
             }
             Self::Library(text) => write!(formatter, "TLS cannot be set up: {text}"),
         }

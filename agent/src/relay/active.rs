@@ -116,6 +116,16 @@ impl Active {
     }
 }
 
+/// Reads the page and the message of the day as a start does.
+/// Each file that has to be mended is told in words.
+pub fn check_texts(settings: &RelaySettings) -> Vec<String> {
+    [read_template(settings).err(), read_motd(settings).err()]
+        .into_iter()
+        .flatten()
+        .map(|error| error.to_string())
+        .collect()
+}
+
 fn read_grants(
     settings: &RelaySettings,
     environment: &dyn Environment,

@@ -1,13 +1,16 @@
 //! The certificates that the relay holds: read from their files, read again
 //! when those change, and found by the name that somebody asks for.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::{info, warn};
 
 use crate::config::CertificateFiles;
-use crate::net::{Acceptor, TlsSetupError, read_pem};
+use crate::net::{Acceptor, HeldCertificate, TlsSetupError, read_pem};
 
 /// Files of a folder that an ACME client keeps (RFC 8555 clients agree on
 /// these names).
@@ -26,14 +29,16 @@ pub(super) struct Certificates {
 struct Certificate {
     files: CertificateFiles,
     acceptor: Acceptor,
+    /// What it says; `None` for one that lies in no file.
+    says: Option<HeldCertificate>,
     /// What the files were like when they were read.
     stamp: Stamp,
     /// What they were like when they could not be read.
     bad: Option<Stamp>,
 }
 
-/// When files changed last, and how long they are.
-type Stamp = Vec<Option<(SystemTime, u64)>>;
+/// When files changed last, their rights included, and how long they are.
+type Stamp = Vec<Option<(SystemTime, (i64, i64), u64)>>;
 
 impl Certificates {
     /// Reads all of them.
@@ -46,6 +51,7 @@ impl Certificates {
     ) -> Result<Self, TlsSetupError> {
         let held: Vec<_> =
             files.iter().cloned().map(Certificate::read).collect::<Result<_, _>>()?;
+        held.iter().for_each(Certificate::tell);
         let default = match default {
             Some(name) => held.iter().position(|certificate| certificate.files.name == name),
             None => None,
@@ -58,14 +64,26 @@ impl Certificates {
     pub(super) fn of(name: &str, acceptor: Acceptor) -> Self {
         let files = CertificateFiles { name: name.to_owned(), path: PathBuf::new() };
         let stamp = stamp(&files.path);
-        Self { held: vec![Certificate { files, acceptor, stamp, bad: None }], default: Some(0) }
+        Self {
+            held: vec![Certificate { files, acceptor, says: None, stamp, bad: None }],
+            default: Some(0),
+        }
     }
 
-    /// The same certificates, whose files are found elsewhere from now on.
+    /// The same certificates, whose files are found elsewhere from now on, and
+    /// by another user maybe. What that one cannot read is told.
     pub(super) fn moved(mut self, files: &[CertificateFiles]) -> Self {
         for (held, files) in self.held.iter_mut().zip(files) {
             held.files = files.clone();
             held.stamp = stamp(&files.path);
+            if is_closed_to_us(&files.path) {
+                warn!(
+                    "{}: the user of runas may not read it: when it is renewed, the certificate \
+                     of {} stays as it was until that user may, or the relay is started again",
+                    files.path.display(),
+                    files.name
+                );
+            }
         }
         self
     }
@@ -102,6 +120,7 @@ impl Certificates {
             match Certificate::read(held.files.clone()) {
                 Ok(fresh) => {
                     info!("the certificate of {} was read again", held.files.name);
+                    fresh.tell();
                     *held = fresh;
                 }
                 Err(error) => {
@@ -117,10 +136,40 @@ impl Certificate {
     fn read(files: CertificateFiles) -> Result<Self, TlsSetupError> {
         let stamp = stamp(&files.path);
         let (chain, key) = paths(&files.path);
-        let acceptor = Acceptor::from_pem(&read_pem(&chain)?, &read_pem(&key)?)
+        let chain = read_pem(&chain)?;
+        let acceptor = Acceptor::from_pem(&chain, &read_pem(&key)?)
             .map_err(|error| error.in_file(&files.path))?;
-        Ok(Self { files, acceptor, stamp, bad: None })
+        let says = HeldCertificate::look_at(&chain, &files.name, now());
+        Ok(Self { files, acceptor, says, stamp, bad: None })
     }
+
+    /// What visitors will complain about goes into the log.
+    fn tell(&self) {
+        for text in self.says.iter().flat_map(|says| &says.warnings) {
+            warn!("{}: {text}", self.files.path.display());
+        }
+    }
+}
+
+/// What is in the files of a certificate, for `kitelet relay --check`.
+///
+/// # Errors
+/// As at a start: names the file that has to be mended.
+pub fn look_at(files: &CertificateFiles) -> Result<Option<HeldCertificate>, TlsSetupError> {
+    Certificate::read(files.clone()).map(|certificate| certificate.says)
+}
+
+/// Now, since 1970.
+pub(super) fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn is_closed_to_us(path: &Path) -> bool {
+    let (chain, key) = paths(path);
+    let is_closed = |path: &PathBuf| {
+        File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    [chain, key].iter().any(is_closed)
 }
 
 /// The files of the chain and the key.
@@ -138,7 +187,46 @@ fn stamp(path: &Path) -> Stamp {
         .iter()
         .map(|path| {
             let metadata = std::fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
+            let changed = (metadata.ctime(), metadata.ctime_nsec());
+            Some((metadata.modified().ok()?, changed, metadata.len()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::SelfSigned;
+
+    const NAME: &str = "relay.example.com";
+
+    fn pem() -> String {
+        let made = SelfSigned::new(NAME).expect("made");
+        format!("{}{}", made.certificate, made.key)
+    }
+
+    fn pin(certificates: &Certificates) -> String {
+        certificates.held[0].says.as_ref().expect("read").pin.clone()
+    }
+
+    #[test]
+    fn a_bad_new_file_changes_nothing_and_a_good_one_is_taken() {
+        let folder = std::env::temp_dir().join(format!("kitelet-held-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("folder");
+        let path = folder.join("own.pem");
+        std::fs::write(&path, pem()).expect("write");
+        let files = [CertificateFiles { name: NAME.into(), path: path.clone() }];
+        let mut certificates = Certificates::read(&files, Some(NAME)).expect("read");
+        let first = pin(&certificates);
+        std::fs::write(&path, "nothing").expect("write");
+        certificates.refresh();
+        assert_eq!(pin(&certificates), first);
+        std::fs::remove_file(&path).expect("remove");
+        certificates.refresh();
+        assert_eq!(pin(&certificates), first);
+        std::fs::write(&path, pem()).expect("write");
+        certificates.refresh();
+        assert_ne!(pin(&certificates), first);
+        std::fs::remove_dir_all(&folder).expect("clean");
+    }
 }

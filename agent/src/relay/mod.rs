@@ -55,7 +55,9 @@ pub mod takeover;
 pub mod visitor_rates;
 pub mod windows;
 
+pub use active::check_texts;
 pub(crate) use answer::write;
+pub use certificates::look_at as look_at_certificate;
 pub(crate) use head::read_head;
 pub use listener::BindError;
 pub(crate) use service::{Doings, Embedded};

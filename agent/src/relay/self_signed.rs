@@ -8,8 +8,10 @@ use std::path::Path;
 
 use log::info;
 
+use super::certificates::now;
 use crate::config::RelaySettings;
-use crate::net::{SelfSigned, key_pin};
+use crate::net::{HeldCertificate, SelfSigned, read_pem};
+use crate::system::owner::give_to_owner_of_folder;
 
 /// Makes what is missing.
 ///
@@ -28,18 +30,19 @@ pub fn make_missing(settings: &RelaySettings) -> Result<(), String> {
 }
 
 /// The pin of the certificate for those who ask for no name, where it was made
-/// by us: hexadecimal, as `fe_certname = NAME/sha256:HEX` has it.
+/// by us: `sha256:HEX`, as `fe_certname = NAME/PIN` has it.
 pub fn default_pin(settings: &RelaySettings) -> Option<String> {
     let default = settings.default_certificate.as_ref().filter(|_| settings.self_sign)?;
     let files = settings.certificates.iter().find(|files| files.name == *default)?;
-    let pin = key_pin(&std::fs::read(&files.path).ok()?)?;
-    Some(pin.iter().map(|byte| format!("{byte:02x}")).collect())
+    let pem = read_pem(&files.path).ok()?;
+    HeldCertificate::look_at(&pem, default, now()).map(|held| held.pin)
 }
 
 fn make(name: &str, path: &Path) -> io::Result<()> {
     let made = SelfSigned::new(name).map_err(io::Error::other)?;
     // A file that another start has made meanwhile stays as it is.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    give_to_owner_of_folder(&file, path);
     file.write_all(format!("{}{}", made.key, made.certificate).as_bytes())?;
     file.sync_all()
 }

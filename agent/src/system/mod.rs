@@ -3,4 +3,6 @@
 pub mod civil;
 pub mod limits;
 pub mod log;
+#[cfg(feature = "relay")]
+pub mod owner;
 pub mod signals;

@@ -54,6 +54,12 @@ impl Identity {
         digest.as_ref().try_into().expect("32 bytes")
     }
 
+    /// The key's pin, as errors offer it.
+    pub fn pin(&self) -> String {
+        let hex: String = self.key_sha256().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{hex}")
+    }
+
     pub fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.serialize_der()).into()
     }

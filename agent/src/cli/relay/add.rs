@@ -72,9 +72,42 @@ pub(super) fn command(
         say(errors, &format!("kitelet: {text}"));
     }
     let pin = self_signed::default_pin(settings);
+    if let Some(folder) = folder_without_files(sources, environment) {
+        say(output, &write_files_first(folder));
+    }
     say(output, &device::lines(settings, pin.as_deref(), &grant, &secret));
     tell(&added, &path, &grant.domain, settings, errors);
     Outcome::Exit(EXIT_STOPPED)
+}
+
+/// Where the rc file is to be written that tells what the relay is; `None` when
+/// there is one.
+fn folder_without_files<'a>(
+    sources: &'a [Source],
+    environment: &dyn Environment,
+) -> Option<&'a Path> {
+    let empty = |source: &'a Source| match source {
+        Source::WriteTo(path) => Some(path.as_path()),
+        Source::Path(path) => {
+            let names = environment.rc_files(path, 0).ok()?;
+            names.is_empty().then_some(path.as_path())
+        }
+        _ => None,
+    };
+    let folders: Option<Vec<&Path>> = sources.iter().map(empty).collect();
+    folders?.first().copied()
+}
+
+/// On top of the lines for a device whose relay has no rc file.
+fn write_files_first(folder: &Path) -> String {
+    let file = printable(&folder.join("10_relay.rc").display().to_string());
+    format!(
+        "# ATTENTION: the relay has no configuration file yet, so nobody knows its name\n\
+         # and its certificate, and these lines go without TLS. At the relay, write\n\
+         # {file} with a line such as\n\
+         #   tls_endpoint = relay.example.com:/etc/letsencrypt/live/relay.example.com\n\
+         # and run this command once more, with --again."
+    )
 }
 
 /// What was found while a line was added.
@@ -164,11 +197,13 @@ fn tell(
         .kites_file
         .as_ref()
         .is_some_and(|known| std::path::absolute(known).is_ok_and(|known| known == *path));
-    if !used {
+    if used {
+        say(errors, &printable(&format!("{name} may fly: a line is added to {file}.")));
+    } else {
+        say(errors, &printable(&format!("A line for {name} is added to {file}.")));
         let text = format!("the relay does not read {file} yet; write kites = {file} in its files");
         say(errors, &printable(&format!("warning: {text}")));
     }
-    say(errors, &printable(&format!("{name} may fly: a line is added to {file}.")));
     if !added.earlier.is_empty() {
         let lines: Vec<String> = added.earlier.iter().map(ToString::to_string).collect();
         let lines = lines.join(", ");
@@ -178,7 +213,9 @@ fn tell(
         );
         say(errors, &text);
     }
-    say(errors, "A relay that runs reads it within two seconds.");
+    if used {
+        say(errors, "A relay that runs reads it within two seconds.");
+    }
 }
 
 fn refuse(errors: &mut dyn Write, code: u8, text: &str) -> Outcome {

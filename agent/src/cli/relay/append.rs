@@ -7,6 +7,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use crate::config::MAX_KITES_FILE_BYTES;
+use crate::system::owner::give_to_owner_of_folder;
 
 /// Only its owner may read a new file.
 const MODE: u32 = 0o600;
@@ -28,8 +29,16 @@ impl KitesFile {
     /// # Errors
     /// Those of the file system, and a file that is none or too large.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).mode(MODE);
+        let mut file = match options.clone().create_new(true).open(path) {
+            Ok(file) => {
+                give_to_owner_of_folder(&file, path);
+                file
+            }
+            // It may be gone meanwhile, and it may be a link to nothing yet.
+            Err(_) => options.create(true).open(path)?,
+        };
         // Where locks are unknown, a second writer is unlikely as well.
         let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive);
         let metadata = file.metadata()?;
@@ -108,6 +117,20 @@ mod tests {
         assert_eq!(mode(&path), 0o644);
         let text = std::fs::read_to_string(&path).expect("read");
         assert_eq!(text, "http:a.b:secret\nhttp:c.d:secret\n");
+        std::fs::remove_dir_all(&folder).expect("clean");
+    }
+
+    #[test]
+    fn a_file_that_root_makes_belongs_to_the_owner_of_the_folder() {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+        let folder = scratch("owner");
+        // Without the rights of root there is nothing to give away.
+        if chown(&folder, Some(65_534), Some(65_533)).is_ok() {
+            let path = folder.join("kites");
+            drop(KitesFile::open(&path).expect("new"));
+            let metadata = std::fs::metadata(&path).expect("file");
+            assert_eq!((metadata.uid(), metadata.gid()), (65_534, 65_533));
+        }
         std::fs::remove_dir_all(&folder).expect("clean");
     }
 

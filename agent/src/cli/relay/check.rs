@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use super::super::check::listed;
-use super::super::{EXIT_CONFIG, EXIT_STOPPED, Outcome, bad_config, say};
+use super::super::{EXIT_CONFIG, EXIT_STOPPED, Outcome, bad_config, say, say_warnings};
 use crate::config::*;
+use crate::net::HeldCertificate;
+use crate::relay;
 
 /// Everything that has a default, for the list of what differs from it.
 type Difference = (&'static str, String, String);
@@ -21,19 +23,42 @@ pub(super) fn command(
         Ok(loaded) => loaded,
         Err(error) => return bad_config(errors, &error),
     };
-    match describe_relay(&loaded, environment) {
-        Ok(text) => {
+    let (seen, mut problems) = look_at_files(&loaded.settings);
+    match describe(&loaded, &seen, environment) {
+        Ok(text) if problems.is_empty() => {
             say(output, &text);
-            Outcome::Exit(EXIT_STOPPED)
+            return Outcome::Exit(EXIT_STOPPED);
         }
-        Err(problem) => {
-            say(errors, &problem.to_string());
-            Outcome::Exit(EXIT_CONFIG)
+        Ok(_) => {}
+        Err(problem) => problems.push(problem.to_string()),
+    }
+    problems.iter().for_each(|problem| say(errors, &printable(problem)));
+    say_warnings(errors, &loaded.warnings);
+    Outcome::Exit(EXIT_CONFIG)
+}
+
+/// What is in a certificate; `None` when a start makes it.
+type Seen = Option<HeldCertificate>;
+
+/// Reads the files that a start reads, and makes none.
+fn look_at_files(settings: &RelaySettings) -> (Vec<Seen>, Vec<String>) {
+    let (mut seen, mut problems) = (Vec::new(), Vec::new());
+    for files in &settings.certificates {
+        if settings.self_sign && !files.path.exists() {
+            seen.push(None);
+            continue;
+        }
+        match relay::look_at_certificate(files) {
+            Ok(held) => seen.push(held),
+            Err(error) => problems.push(error.to_string()),
         }
     }
+    problems.extend(relay::check_texts(settings));
+    (seen, problems)
 }
 
 /// A relay's configuration in words, with the kites of its file counted.
+/// Certificates are named and not opened.
 ///
 /// # Errors
 /// The kites file cannot be read.
@@ -41,10 +66,18 @@ pub fn describe_relay(
     loaded: &LoadedRelay,
     environment: &dyn Environment,
 ) -> Result<String, Problem> {
+    describe(loaded, &[], environment)
+}
+
+fn describe(
+    loaded: &LoadedRelay,
+    seen: &[Seen],
+    environment: &dyn Environment,
+) -> Result<String, Problem> {
     let settings = &loaded.settings;
     let mut text = String::new();
     ports(&mut text, settings);
-    certificates(&mut text, settings);
+    let doubts = certificates(&mut text, settings, seen);
     let problems = kites(&mut text, settings, environment)?;
     text.push_str("\nWho is let in\n");
     for (whom, list) in [("visitors", &settings.visitor_rules), ("agents", &settings.tunnel_rules)]
@@ -55,7 +88,8 @@ pub fn describe_relay(
     let mut warnings = vec![&loaded.warnings];
     warnings.extend(problems.as_ref());
     warnings.retain(|warnings| !warnings.is_empty());
-    match warnings.iter().map(|warnings| warnings.total()).sum::<usize>() {
+    let told: usize = warnings.iter().map(|warnings| warnings.total()).sum();
+    match told + doubts.len() {
         0 => text.push_str("\nThe configuration can be used."),
         total => {
             let _ = write!(text, "\nThe configuration can be used. Warnings: {total}");
@@ -63,6 +97,9 @@ pub fn describe_relay(
     }
     for warnings in warnings {
         let _ = write!(text, "\n{warnings}");
+    }
+    for doubt in doubts {
+        let _ = write!(text, "\n{doubt}");
     }
     Ok(text)
 }
@@ -91,11 +128,21 @@ fn numbers(ports: &[u16]) -> String {
     format!("port{} {}", if ports.len() == 1 { "" } else { "s" }, words.join(", "))
 }
 
-fn certificates(text: &mut String, settings: &RelaySettings) {
+/// The certificates, and what visitors will complain about.
+fn certificates(text: &mut String, settings: &RelaySettings, seen: &[Seen]) -> Vec<String> {
     text.push_str("\nCertificates\n");
-    for certificate in &settings.certificates {
+    let mut doubts = Vec::new();
+    for (index, certificate) in settings.certificates.iter().enumerate() {
         let path = printable(&certificate.path.display().to_string());
         let _ = writeln!(text, "  {}  {path}", certificate.name);
+        match seen.get(index) {
+            Some(Some(held)) => {
+                let _ = writeln!(text, "    pin {}", held.pin);
+                doubts.extend(held.warnings.iter().map(|doubt| format!("{path}: {doubt}")));
+            }
+            Some(None) => text.push_str("    is made when the relay starts\n"),
+            None => {}
+        }
     }
     match &settings.default_certificate {
         Some(name) => {
@@ -103,6 +150,7 @@ fn certificates(text: &mut String, settings: &RelaySettings) {
         }
         None => text.push_str("  none: tunnels go in clear\n"),
     }
+    doubts
 }
 
 fn kites(

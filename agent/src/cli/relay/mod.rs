@@ -6,6 +6,7 @@ mod append;
 mod check;
 mod device;
 mod secret;
+mod visitors;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

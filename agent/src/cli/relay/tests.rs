@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use super::*;
 use crate::cli::{EXIT_CANNOT_WRITE, EXIT_USAGE, command as program};
 use crate::config::{Fake, Host, load, read_kites};
+use crate::net::SelfSigned;
 
 const GOOD: &str = "ports = 8443\ntls_endpoint = relay.example.com:/live.pem\n\
      domain = http,raw:*.kites.example.com:s3cretword";
@@ -85,11 +86,18 @@ fn a_bad_configuration_exits_78_and_says_what_to_do() {
 
 #[test]
 fn check_tells_what_the_configuration_means() {
-    let ran = run("relay --check --client_acl=allow:192.0.2.0/24", &machine());
-    assert_eq!(ran.outcome, Outcome::Exit(EXIT_STOPPED));
+    let folder = Folder::new("means");
+    let made = SelfSigned::new("relay.example.com").expect("made");
+    folder.write("live.pem", &format!("{}{}", made.certificate, made.key));
+    folder.write("10.rc", &GOOD.replace("/live.pem", "live.pem"));
+    let config = folder.0.display().to_string();
+    let ran = run(&format!("relay -c {config} --check --client_acl=allow:192.0.2.0/24"), &Host);
+    assert_eq!(ran.outcome, Outcome::Exit(EXIT_STOPPED), "{}", ran.errors);
+    let pin: String = made.pin.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(ran.output.contains(&format!("pin sha256:{pin}\n")), "{}", ran.output);
     for part in [
         "every address, port 8443",
-        "relay.example.com  /live.pem",
+        "relay.example.com  ",
         "1 by domain lines: *.kites.example.com",
         "visitors: allow 192.0.2.0/24, else deny",
         "agents: everybody",
@@ -176,7 +184,8 @@ impl Drop for Folder {
 #[test]
 fn a_kite_is_added_and_the_device_is_told() {
     let folder = Folder::new("add");
-    folder.write("live.pem", "");
+    let made = SelfSigned::new("relay.example.com").expect("made");
+    folder.write("live.pem", &format!("{}{}", made.certificate, made.key));
     folder.write("1.rc", "tls_endpoint = relay.example.com:live.pem\nports = 8443,443");
     let config = folder.0.display().to_string();
     let ran = run(&format!("relay add -c {config} Box.example.com"), &Host);
@@ -196,6 +205,10 @@ fn a_kite_is_added_and_the_device_is_told() {
     let ids: Vec<String> = loaded.settings.kites.iter().map(|kite| kite.id.to_string()).collect();
     assert_eq!(ids, ["http:box.example.com", "raw-22:box.example.com"]);
     assert!(ran.output.contains("fe_certname = relay.example.com"));
+    let visitors = "# For visitors:\n#   http://box.example.com:8443/\n#   kitelet ssh-config \
+                    --relay relay.example.com:443 box.example.com >> ~/.ssh/config\n";
+    assert!(ran.output.contains(visitors), "{}", ran.output);
+    assert!(ran.errors.contains("within two seconds"), "{}", ran.errors);
 
     let line = format!("relay -c {config} add box.example.com");
     let ran = run(&line, &Host);
@@ -223,12 +236,105 @@ fn the_device_of_a_relay_without_certificate_is_told_to_go_in_clear() {
     assert!(ran.output.contains("frontend = a.example.com:80\n"), "{}", ran.output);
     assert!(ran.output.contains("\nnossl\n") && !ran.output.contains("fe_certname"));
     assert!(ran.errors.contains(&format!("write kites = {kites} in its files")), "{}", ran.errors);
+    assert!(!ran.errors.contains("within two seconds"), "{}", ran.errors);
+    let ssh = "kitelet ssh-config --relay a.example.com:80 --plain a.example.com >> ~/.ssh/config";
+    assert!(ran.output.contains(ssh) && !ran.output.contains("ATTENTION"), "{}", ran.output);
     assert!(ran.errors.contains(&format!("chmod o-r {kites}")), "{}", ran.errors);
     let text = std::fs::read_to_string(&kites).expect("kites");
     assert!(text.starts_with("http,raw:a.example.com:"), "{text}");
     // The secret is for the device and the file, and for nobody's log.
     let secret = text.trim().rsplit(':').next().expect("secret");
     assert!(ran.output.contains(secret) && !ran.errors.contains(secret));
+}
+
+#[test]
+fn a_relay_without_files_is_told_of_on_top_of_the_devices_lines() {
+    let folder = Folder::new("bare");
+    let kites = folder.0.join("kites").display().to_string();
+    let ran = run(&format!("relay add a.example.com --kites {kites}"), &Fake::default());
+    assert_eq!(ran.outcome, Outcome::Exit(EXIT_STOPPED), "{}", ran.errors);
+    let top = "# ATTENTION: the relay has no configuration file yet";
+    assert!(
+        ran.output.starts_with(top) && ran.output.contains("tls_endpoint = "),
+        "{}",
+        ran.output
+    );
+    let device = folder.write("device.rc", &ran.output);
+    assert!(load(&[Source::Path(device.into())], &Host).is_ok(), "{}", ran.output);
+}
+
+#[test]
+fn visitors_of_a_relay_that_made_its_certificate_are_given_the_pin() {
+    let folder = Folder::new("pin");
+    folder.write("1.rc", "tls_endpoint = relay.example.com:own.pem\nselfsign");
+    let config = folder.0.display().to_string();
+    let ran = run(&format!("relay add -c {config} *.example.com http,raw-22,raw-5900"), &Host);
+    assert_eq!(ran.outcome, Outcome::Exit(EXIT_STOPPED), "{}", ran.errors);
+    let line = ran.output.lines().find_map(|line| line.strip_prefix("fe_certname = "));
+    let pinned = line.expect("a name");
+    assert!(pinned.starts_with("relay.example.com/sha256:"), "{pinned}");
+    let way = format!("--relay relay.example.com:443 --relay-certname {pinned}");
+    for command in [
+        "#   http://box.example.com/\n".to_owned(),
+        format!("#   kitelet ssh-config {way} box.example.com >> ~/.ssh/config\n"),
+        format!("#   kitelet connect {way} --listen 127.0.0.1:5900 box.example.com:5900\n"),
+    ] {
+        assert!(ran.output.contains(&command), "{command}: {}", ran.output);
+    }
+    // The relay's owner reads the same pin.
+    let ran = run(&format!("relay -c {config} --check"), &Host);
+    let pin = pinned.split_once('/').expect("pin").1;
+    assert!(ran.output.contains(&format!("pin {pin}\n")), "{}{}", ran.output, ran.errors);
+}
+
+#[test]
+fn check_opens_the_files_that_a_start_opens() {
+    let folder = Folder::new("opens");
+    let made = SelfSigned::new("relay.example.com").expect("made");
+    let other = SelfSigned::new("relay.example.com").expect("made");
+    folder.write("none.pem", "hello");
+    folder.write("keyless.pem", &made.certificate);
+    folder.write("pair.pem", &format!("{}{}", made.certificate, other.key));
+    let config = folder.write(
+        "1.rc",
+        "tls_endpoint = a.example.com:none.pem\ntls_endpoint = b.example.com:keyless.pem\n\
+         tls_endpoint = c.example.com:pair.pem\n\
+         domain = http:*.kites.example.com:s3cretword",
+    );
+    let ran = run(&format!("relay -c {config} --check"), &Host);
+    assert_eq!(ran.outcome, Outcome::Exit(EXIT_CONFIG), "{}", ran.output);
+    assert_eq!(ran.output, "");
+    for part in [
+        "none.pem: holds no certificate",
+        "keyless.pem: holds no private key",
+        "pair.pem: key and certificate are not a pair",
+    ] {
+        assert!(ran.errors.contains(part), "{part}: {}", ran.errors);
+    }
+    // A certificate for another name can be used, and is told of.
+    folder.write("good.pem", &format!("{}{}", made.certificate, made.key));
+    let config = folder.write(
+        "1.rc",
+        "tls_endpoint = a.example.com:good.pem\ndomain = http:*.kites.example.com:s3cretword",
+    );
+    let ran = run(&format!("relay -c {config} --check"), &Host);
+    assert_eq!(ran.outcome, Outcome::Exit(EXIT_STOPPED), "{}", ran.errors);
+    let doubt = "good.pem: the certificate is for relay.example.com, not for a.example.com";
+    assert!(ran.output.contains("Warnings: ") && ran.output.contains(doubt), "{}", ran.output);
+}
+
+#[test]
+fn check_makes_no_certificate() {
+    let folder = Folder::new("unmade");
+    let config = folder.write(
+        "1.rc",
+        "tls_endpoint = a.example.com:own.pem\nselfsign\n\
+         domain = http:*.kites.example.com:s3cretword",
+    );
+    let ran = run(&format!("relay -c {config} --check"), &Host);
+    assert_eq!(ran.outcome, Outcome::Exit(EXIT_STOPPED), "{}", ran.errors);
+    assert!(ran.output.contains("is made when the relay starts"), "{}", ran.output);
+    assert!(!folder.0.join("own.pem").exists());
 }
 
 #[test]
