@@ -260,6 +260,10 @@ fn clear_connect_that_goes_wrong_says_how() {
     assert!(text.contains("fe.test") && text.contains("fe_certname"), "{text}");
     assert!(text.contains("503 Unavailable"), "{text}");
 
+    let text = answers(b"HTTP/1.0 501 Unsupported method\r\n\r\n").to_string();
+    assert!(text.contains("a web server answered, not a relay (501 Unsupported"), "{text}");
+    assert!(!text.contains("certificate") && !text.contains("TLS"), "{text}");
+
     for garbage in [&b"\x15\x03\x03\0\x02\x02\x31"[..], b"220 smtp\r\n", b"HTTP/1.1 2xx\r\n\r\n"] {
         let failure = answers(garbage).failure;
         assert!(matches!(failure, OpenFailure::ConnectGarbled), "{failure}");

@@ -93,6 +93,10 @@ fn wrong_secrets_are_turned_away_after_a_while_from_there_only() {
         }
     }
     assert_eq!((refused, turned_away), (10, 20));
+    let log = relay.log();
+    let told = format!("agents from {ATTACKER} are turned away for 600 s: too many refused kites");
+    assert_eq!(log.matches(&told).count(), 1, "once for all that come: {log}");
+    assert_eq!(log.matches("http:kite.test refused: wrong secret").count(), 10, "{log}");
     // Now not even the right one is heard from there, nor a ping hindered.
     assert!(Tunnel::open(&relay, ATTACKER, &[("http:kite.test", SECRET)], None).is_none());
     let ping = b"HEAD /ping HTTP/1.1\r\nHost: ping.pagekite\r\n\r\n";
@@ -122,6 +126,13 @@ fn who_has_a_kite_cannot_guess_on_for_others() {
 fn kites_of_others_stay_with_them() {
     let (relay, bystander, _) = start("");
     let kite = Kite::fly(&relay, "http:kite.test");
+    // Who has the secret but comes second has to wait.
+    for _ in 0..3 {
+        let second = Tunnel::open(&relay, ELSEWHERE, &[("http:kite.test", SECRET)], None);
+        assert_eq!(state(&second.expect("a tunnel")), KiteState::Duplicate);
+    }
+    let told = format!("agent {ELSEWHERE}: http:kite.test refused: another tunnel flies it");
+    assert_eq!(relay.log().matches(&told).count(), 3, "{}", relay.log());
     let claims = [
         "http:kite.test",
         "HTTP:KITE.test",
@@ -138,11 +149,6 @@ fn kites_of_others_stay_with_them() {
         let answer = Tunnel::open(&relay, ATTACKER, &[(claim, "not-the-secret")], None);
         let flies = answer.is_some_and(|tunnel| state(&tunnel) == KiteState::Flying);
         assert!(!flies, "{claim}");
-    }
-    // And who has the secret but comes second has to wait.
-    for _ in 0..3 {
-        let second = Tunnel::open(&relay, ELSEWHERE, &[("http:kite.test", SECRET)], None);
-        assert_eq!(state(&second.expect("a tunnel")), KiteState::Duplicate);
     }
     assert!(!kite.is_gone() && is_served(&relay, "kite.test"));
     bystander.finish();

@@ -119,7 +119,7 @@ class Kites:
         self.assertRegex(agent.log().lower(), "secret|signature|reject")
         for log in (agent.log(), self.relay.log()):
             self.assertNotIn(WRONG_SECRET, log)
-        self.assertRegex(self.relay.log(), "http:wrong.kite.test refused: signature")
+        self.assertRegex(self.relay.log(), "http:wrong.kite.test refused: wrong secret")
 
 
 class KiteletPlain(Kites, Case):

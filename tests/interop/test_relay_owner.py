@@ -128,7 +128,7 @@ class Add(Case):
         self.assertEqual(added.returncode, 0, added.stderr)
         self.assertIn(f"{self.NAME} may fly", added.stderr)
         # The relay finds the new line by itself.
-        wait_until(lambda: "grants were read" in self.relay.log(), 8, "the new line is not read")
+        wait_until(lambda: "the files were read again" in self.relay.log(), 8, "the new line is not read")
         self.fly("box", added.stdout)
         self.relay.wait_for(self.NAME)
         with connect(self.relay, self.NAME, port) as way:
@@ -205,7 +205,7 @@ class Rights(Case):
     def assert_kites_file_is_read_again(self, relay):
         with relay.kites_file.open("a") as kites:
             kites.write(f"http:late.example:{SECRET}\n")
-        wait_until(lambda: "2 grants were read" in relay.log(), 8, "the new line is not read")
+        wait_until(lambda: "read again; 2 kites may fly" in relay.log(), 8, "the new line is not read")
 
     def test_runas_gives_up_root(self):
         relay, folder = self.start("runas")
@@ -224,7 +224,7 @@ class Rights(Case):
         self.assertEqual(os.readlink(f"/proc/{relay.process.child.pid}/cwd"), str(folder))
         self.assert_kites_file_is_read_again(relay)
         # The rc file would name paths that are others now.
-        relay.reload(told="2 grants were read")
+        relay.reload(told="read again; 2 kites may fly")
         self.assertEqual(get(relay, WEB).text, "inside")
         self.assertTrue((folder / "access.log").read_text())
 

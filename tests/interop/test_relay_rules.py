@@ -105,6 +105,13 @@ class Rules(Case):
             self.assertEqual(first.get("/").text, "inside")
         wait_until(lambda: b"inside" in fetch(self.relay, BUSY), 5, "the stream is not given back")
 
+    def test_a_connect_to_nobody_is_in_the_access_log(self):
+        with socket.create_connection((self.relay.host, self.relay.port), PATIENCE_SECONDS) as way:
+            way.sendall(f"CONNECT {UNKNOWN}:22 HTTP/1.1\r\n\r\n".encode())
+            self.assertTrue(way.recv(100).startswith(b"HTTP/1.0 503 "))
+        line = f'"raw {UNKNOWN}:22 -" 503 0'
+        wait_until(lambda: line in self.common.read_text(), 5, "the CONNECT is not in the access log")
+
     def test_visitors_from_elsewhere_are_let_in(self):
         self.assertIn(b"inside", fetch(self.relay, WEB, source="127.0.0.8"))
 

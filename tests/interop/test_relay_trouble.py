@@ -114,7 +114,7 @@ class Trouble:
         self.fly("old")
         self.relay.wait_for(WEB)
         agent = self.fly("new", "wrong.kite.test", secret=WRONG_SECRET)
-        wait_until(lambda: "http:wrong.kite.test refused: signature" in self.relay.log(), 20, "nobody is refused")
+        wait_until(lambda: "http:wrong.kite.test refused: wrong secret" in self.relay.log(), 20, "nobody is refused")
         wait_until(lambda: "wrong.kite.test" in agent.log(), 20, "the agent's log does not name the kite")
         self.assertRegex(agent.log().lower(), "secret|signature|reject")
         self.assertTrue(agent.process.runs())

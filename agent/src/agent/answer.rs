@@ -133,8 +133,9 @@ fn words(refusal: Refusal, domain: &str) -> (&'static str, String) {
                  such addresses everywhere.</p><p class=\"fix\">Is this device yours? \
                  Flag <code>+insecure</code> on this kite (in the file: \
                  <code>service_cfg = NAME/PORT : insecure : True</code>) lets every \
-                 address through, and so does a password \
-                 (<code>+password/USER=PASSWORD</code>) for those who know it.</p>",
+                 address through, and so does a password (in the file only: \
+                 <code>service_cfg = NAME/PORT : password/USER : PASSWORD</code>) for those \
+                 who know it.</p>",
                 rule = escape(rule)
             ),
         ),
@@ -214,6 +215,8 @@ mod tests {
         let page = text(EVERY[2], "a.example.com", None);
         assert!(page.starts_with("HTTP/1.1 500 "));
         assert!(page.contains("addresses with /wp-admin/") && page.contains("+insecure"));
+        assert!(page.contains("service_cfg = NAME/PORT : password/USER : PASSWORD"));
+        assert!(!page.contains("+password"), "the command line takes no secret");
     }
 
     #[test]

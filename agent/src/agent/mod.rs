@@ -16,19 +16,21 @@ mod streams;
 mod supervisor;
 mod visitors;
 
+use std::io::{self, IsTerminal as _};
 use std::rc::Rc;
 
-use log::{info, warn};
+use log::{LevelFilter, info, warn};
 use smol::{LocalExecutor, Task};
 
 use crate::config::Settings;
 use crate::net::{Connector, TlsSetupError};
-use crate::system::{limits, signals};
+use crate::system::limits;
+use crate::system::signals::{Order, Orders};
 use crate::tunnel::Buffers;
 use supervisor::{Context, Supervisor};
 use visitors::Visitors;
 
-/// Flies the kites until SIGTERM or SIGINT.
+/// Flies the kites until SIGTERM or SIGINT, or until its terminal is closed.
 ///
 /// # Errors
 /// A file that `settings` names cannot be used.
@@ -37,7 +39,7 @@ pub fn run(settings: Settings) -> Result<(), TlsSetupError> {
     let executor: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
     let tasks = start(executor, settings)?;
     info!("{} starts", crate::wire::VERSION);
-    let stopped = async_io::block_on(executor.run(signals::wait_for_stop()));
+    let stopped = async_io::block_on(executor.run(stopped()));
     match stopped {
         Ok(()) => info!("stopped by a signal"),
         Err(error) => warn!("stopped: signals cannot be watched: {error}"),
@@ -45,6 +47,23 @@ pub fn run(settings: Settings) -> Result<(), TlsSetupError> {
     drop(tasks);
     // What the tasks still had to tell is told while they are dropped.
     while executor.try_tick() {}
+    Ok(())
+}
+
+/// Waits for a signal that ends the program. SIGHUP does if it says that the
+/// terminal is gone; else somebody wants what a relay does then.
+async fn stopped() -> io::Result<()> {
+    let has_terminal = || io::stdin().is_terminal() || io::stderr().is_terminal();
+    let had_terminal = has_terminal();
+    let mut orders = Orders::watch()?;
+    while orders.next().await? == Order::Reload {
+        if had_terminal && !has_terminal() {
+            // The logger of a terminal panics when it cannot write.
+            log::set_max_level(LevelFilter::Off);
+            break;
+        }
+        warn!("SIGHUP: the agent does not read its configuration again yet; restart it");
+    }
     Ok(())
 }
 

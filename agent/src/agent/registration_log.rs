@@ -74,8 +74,8 @@ fn log_kite(relay: &RelayAddress, id: &KiteId, state: &KiteState) {
         }
         KiteState::Duplicate => error!(
             "relay {relay} refuses {id}: another tunnel flies it. If that is this machine's own \
-             lost tunnel, the relay drops it within two minutes; else another machine has the \
-             same kite"
+             lost tunnel, the relay drops it once it is silent; a Kitelet relay within seconds, \
+             others within two minutes; else another machine has the same kite"
         ),
         KiteState::Refused(reason) => {
             let mend = mend(id, reason);

@@ -17,7 +17,7 @@ use super::registration_log::RegistrationLog;
 use super::streams::Streams;
 use super::visitors::Visitors;
 use crate::config::{RelayAddress, Security, Settings};
-use crate::net::{Connection, Connector, OpenError, OpeningChoice, before};
+use crate::net::{Connection, Connector, OpenError, OpenFailure, OpeningChoice, before};
 use crate::tunnel::{Buffers, News, Notify, Tunnel, TunnelEnd};
 use crate::wire::{
     Answer, HeadReader, Heartbeat, KiteState, MAX_ANSWER_BYTES, MAX_BODY_BYTES, Registration, Role,
@@ -153,6 +153,7 @@ impl Supervisor {
     /// away, once the other way.
     async fn open(&mut self) -> Result<Connection, OpenError> {
         let connector = &self.context.connector;
+        let before = self.opening;
         let first = match connector.open(&self.relay, self.opening.opening()).await {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
@@ -163,7 +164,13 @@ impl Supervisor {
         }
         debug!("{first}; trying the other way");
         connector.open(&self.relay, self.opening.opening()).await.map_err(|second| {
-            self.opening.failed(&second.failure);
+            if matches!(second.failure, OpenFailure::NotTls { .. }) {
+                // The other way is none, and the first says more of what is
+                // wrong.
+                self.opening = before;
+            } else {
+                self.opening.failed(&second.failure);
+            }
             first
         })
     }
@@ -359,9 +366,11 @@ impl fmt::Display for Outage {
             Self::Closed => formatter.write_str("it closed the connection instead of answering"),
             Self::Timeout => formatter.write_str("it accepted the connection and does not answer"),
             Self::Protocol(error) => write!(formatter, "it sent {error}; is it a PageKite relay?"),
-            Self::Status(status @ (403 | 503)) => {
-                write!(formatter, "it turned this agent away (HTTP {status})")
-            }
+            Self::Status(403) => formatter.write_str(
+                "it turned this agent away (HTTP 403): this address is not let in, or too many \
+                 kites from here were refused",
+            ),
+            Self::Status(503) => formatter.write_str("it turned this agent away (HTTP 503)"),
             Self::Status(status) => write!(
                 formatter,
                 "it answers like a web server (HTTP {status}), not like a PageKite relay; is the \

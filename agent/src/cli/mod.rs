@@ -86,9 +86,24 @@ pub fn command(
     let arguments: Result<Vec<String>, _> =
         arguments.into_iter().map(OsString::into_string).collect();
     let Ok(arguments) = arguments else {
-        return usage(errors, "an argument is not UTF-8; type it again");
+        let outcome = usage(errors, "an argument is not UTF-8; type it again");
+        say_help(errors, None);
+        return outcome;
     };
-    if args::asks_for_version(&arguments) {
+    let outcome = run_command(&arguments, environment, output, errors);
+    if outcome == Outcome::Exit(EXIT_USAGE) {
+        say_help(errors, arguments.first());
+    }
+    outcome
+}
+
+fn run_command(
+    arguments: &[String],
+    environment: &dyn Environment,
+    output: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> Outcome {
+    if args::asks_for_version(arguments) {
         say(output, concat!("kitelet ", env!("CARGO_PKG_VERSION")));
         return Outcome::Exit(EXIT_STOPPED);
     }
@@ -101,7 +116,7 @@ pub fn command(
             "this is the small kitelet for routers; install the one with the relay",
         );
     }
-    match args::read(&arguments) {
+    match args::read(arguments) {
         Ok(args::Command::Run(config)) => run::command(&config, environment, errors),
         Ok(args::Command::Check(config)) => check::command(&config, environment, output, errors),
         Ok(args::Command::Short(arguments)) => short::command(&arguments, environment, errors),
@@ -121,11 +136,21 @@ pub fn command(
     }
 }
 
-/// Says what is wrong with the command line.
+/// Says what is wrong with the command line; [`say_help`] follows.
 fn usage(errors: &mut dyn Write, text: &str) -> Outcome {
     say(errors, &format!("kitelet: {}", printable(text)));
-    say(errors, "kitelet --help tells how it is used.");
     Outcome::Exit(EXIT_USAGE)
+}
+
+/// Says which help is of use to whoever typed this command.
+fn say_help(errors: &mut dyn Write, command: Option<&String>) {
+    let command = match command.map(String::as_str) {
+        Some("relay") if cfg!(feature = "relay") => "kitelet relay",
+        Some("connect") if cfg!(feature = "connect") => "kitelet connect",
+        Some("ssh-config") if cfg!(feature = "connect") => "kitelet ssh-config",
+        _ => "kitelet",
+    };
+    say(errors, &format!("{command} --help tells how it is used."));
 }
 
 /// Says what is wrong with the configuration.

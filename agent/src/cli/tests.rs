@@ -94,6 +94,27 @@ fn wrong_usage_exits_64_and_says_what_is_wrong() {
 }
 
 #[test]
+fn the_last_line_names_the_help_of_the_command() {
+    for (line, command) in [
+        ("chek", "kitelet"),
+        ("run -c", "kitelet"),
+        #[cfg(feature = "relay")]
+        ("relay --prots=80", "kitelet relay"),
+        #[cfg(not(feature = "relay"))]
+        ("relay", "kitelet"),
+        #[cfg(feature = "connect")]
+        ("connect", "kitelet connect"),
+        #[cfg(feature = "connect")]
+        ("ssh-config", "kitelet ssh-config"),
+    ] {
+        let ran = run(line, &Fake::default());
+        assert_eq!(ran.outcome, Outcome::Exit(EXIT_USAGE), "{line}");
+        let expected = format!("\n{command} --help tells how it is used.\n");
+        assert!(ran.errors.ends_with(&expected), "{line}: {}", ran.errors);
+    }
+}
+
+#[test]
 fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
     for line in [
         "8080 a.example.com --secret s3cret",

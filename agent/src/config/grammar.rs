@@ -128,7 +128,7 @@ fn split(line: &str, role: Role) -> Result<(&'static Row, Option<&str>), (String
         Lookup::Ambiguous(names) => names,
         Lookup::Unknown(near) => return Err(unknown(name, value, near, role)),
     };
-    let text = format!("short for {}; write the whole name", ambiguous.join(", "));
+    let text = format!("no such option; short for {}; write the whole name", ambiguous.join(", "));
     Err((quoted(name), text))
 }
 
@@ -249,7 +249,10 @@ mod tests {
                 "bandwidth = 3",
                 "k.rc:1: bandwidth: no such option; write OPTION = VALUE, or # before a remark",
             ),
-            ("noa", "k.rc:1: noa: short for noall, noautosave; write the whole name"),
+            (
+                "noa",
+                "k.rc:1: noa: no such option; short for noall, noautosave; write the whole name",
+            ),
             ("-Q", "k.rc:1: no option has this letter; write the whole name of the option"),
             ("nossl\u{1b}[2J", "k.rc:1: the line holds a control character; type the line again"),
         ] {

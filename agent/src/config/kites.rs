@@ -8,7 +8,7 @@ use super::flags::{PORT_OF_NONE, flag_line, holds_secret, set_flag};
 use super::grammar::TypedLine;
 use super::kite_flags::{Flag, apply};
 use super::problem::{Place, Report, quoted};
-use super::secrets::{Credentials, read_secret_file, warn_exposed};
+use super::secrets::{Credentials, read_secret_file, warn_exposed, without_remark};
 use super::service::{service_line, service_name};
 use super::settings::{KiteFlags, KiteSettings, Origin};
 use super::short::ShortKite;
@@ -59,12 +59,18 @@ impl KiteLines {
     }
 
     /// `kitesecret = SECRET`.
-    pub(super) fn set_secret(&mut self, line: &TypedLine, report: &mut Report) {
+    pub(super) fn set_secret(
+        &mut self,
+        line: &TypedLine,
+        report: &mut Report,
+    ) -> Result<(), String> {
         let value = line.value.as_str();
+        without_remark(value)?;
         self.kitesecret = (!value.is_empty()).then(|| Secret::new(value.as_bytes()));
         if self.kitesecret.is_some() && line.exposed {
             warn_exposed(&line.place, report);
         }
+        Ok(())
     }
 
     /// `kitesecret_file = PATH`.
@@ -100,6 +106,7 @@ impl KiteLines {
         for note in notes {
             report.warning(&line.place, line.row.name, note);
         }
+        without_remark(service.secret)?;
         let domain = self.with_name(service.kite)?;
         let inline = match service.secret {
             "" | "@kitesecret" => None,

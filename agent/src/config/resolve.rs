@@ -101,10 +101,7 @@ impl Resolver<'_> {
             // Followed while the files were read.
             Action::OptFile | Action::OptDir => Ok(()),
             Action::KiteName => self.kites.set_name(value),
-            Action::KiteSecret => {
-                self.kites.set_secret(line, self.report);
-                Ok(())
-            }
+            Action::KiteSecret => self.kites.set_secret(line, self.report),
             Action::KiteSecretFile => {
                 self.kites.set_secret_file(line, self.environment, self.report)
             }

@@ -34,6 +34,20 @@ pub(super) fn read_secret_file(
     secret_of(&read.bytes).map_err(|what| format!("{} {what}", path.display()))
 }
 
+/// Refuses a secret with a remark behind it, which would become a part of it.
+/// Other blanks stay, since PageKite takes them.
+///
+/// # Errors
+/// The mend, without the secret.
+pub(super) fn without_remark(secret: &str) -> Result<(), String> {
+    let mut parts = secret.rsplit('#').skip(1);
+    let has_remark = parts.any(|before| before.ends_with(char::is_whitespace));
+    if has_remark {
+        return Err("a secret has no blanks; a remark needs a line of its own".into());
+    }
+    Ok(())
+}
+
 /// Warns that every user may read the secret at `place`, once for each file.
 pub(super) fn warn_exposed(place: &Place, report: &mut Report) {
     if let Some(file) = place.file() {

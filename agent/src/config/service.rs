@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::address::{host_port, port};
+use super::address::{host_port, is_host_name, port};
 use super::nearest::nearest;
 use super::problem::quoted;
 use super::settings::Origin;
@@ -21,6 +21,8 @@ const SHAPE: &str = "is not a service; write PROTOCOL:NAME:HOST:PORT:SECRET, suc
      http:@kitename:localhost:80:@kitesecret, with an IPv6 address in brackets";
 const WRONG_ORIGIN: &str = "HOST:PORT is wrong; write PROTOCOL:NAME:HOST:PORT:SECRET with a port \
      from 1 to 65535, and an IPv6 address in brackets";
+const NO_PORT: &str = "the port is missing; write PROTOCOL:NAME:HOST:PORT:SECRET, such as \
+     http:@kitename:localhost:80:@kitesecret";
 const WRONG_SHORT_ORIGIN: &str = "the service is wrong; write PORT, HOST:PORT or unix:/PATH with a \
      port from 1 to 65535, and an IPv6 address in brackets";
 const BUILTIN: &str = "there is no built-in web server; run one of your own (such as \
@@ -71,7 +73,7 @@ pub(super) fn service_line<'a>(
     let (kite, rest) = rest.split_once(':').ok_or(SHAPE)?;
     let end = origin_end(rest).ok_or(SHAPE)?;
     let (origin, rest) = rest.split_at(end);
-    let origin = read_origin(origin, WRONG_ORIGIN)?;
+    let origin = read_origin(origin, if lacks_port(origin) { NO_PORT } else { WRONG_ORIGIN })?;
     Ok(ServiceLine {
         protocols: protocols(list, notes)?,
         kite,
@@ -152,6 +154,13 @@ fn origin_end(rest: &str) -> Option<usize> {
     }
     let colon = rest.find(':')?;
     colon_from(colon + 1)
+}
+
+/// Whether something else stands where the port belongs, such as the secret.
+fn lacks_port(origin: &str) -> bool {
+    let (host, port) = origin.rsplit_once(':').unwrap_or((origin, ""));
+    let is_number = port.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
+    !is_number && is_host_name(host)
 }
 
 /// Reads `HOST:PORT`, where no host means this machine. The text may be a
@@ -248,7 +257,10 @@ mod tests {
             ("http", "is not a service"),
             ("http:a.b", "is not a service"),
             ("http:a.b:s3cret", "is not a service"),
-            ("http:a.b:80:s3cret", "HOST:PORT"),
+            ("http:a.b:80:s3cret", "the port is missing"),
+            ("http:a.b:localhost:@kitesecret", "the port is missing"),
+            ("http:a.b:localhost::s3cret", "the port is missing"),
+            ("http:a.b:localhost:80s3cret", "HOST:PORT is wrong"),
             ("http:a.b:::1:80:s3cret", "brackets"),
             ("http:a.b:localhost:0:s3cret", "HOST:PORT"),
             ("http:a.b:localhost:builtin:s3cret", "no built-in web server"),

@@ -119,7 +119,7 @@ pub(super) const PAGEKITE: &[Row] = &[
     Row::new("tls_endpoint", Needed, Instead(RELAY)).relay(Handled(R::TlsEndpoint)),
     Row::new("tls_ciphers", Needed, Instead(RELAY)).relay(Instead(NO_OLD_TLS)),
     Row::new("tls_legacy", Alone, Instead(RELAY)).relay(Instead(NO_OLD_TLS)),
-    Row::new("selfsign", Alone, Instead(NO_WEB_SERVER)).relay(Handled(R::SelfSign)),
+    Row::new("selfsign", Alone, Instead(RELAY)).relay(Handled(R::SelfSign)),
     Row::new("pemfile", Needed, Instead(NO_WEB_SERVER)).relay(Instead("write tls_endpoint = NAME:FILE")).letter('P'),
     // A relay's own.
     Row::new("isfrontend", Alone, Instead(RELAY)).relay(Harmless).letter('f'),

@@ -79,6 +79,27 @@ fn tunnels_inside_a_websocket_are_not_for_pagekites_relays() {
 }
 
 #[test]
+fn a_remark_behind_a_secret_does_not_become_a_part_of_it() {
+    for line in [
+        "service_on=http:a.b:localhost:80:@kitesecret # my web",
+        "service_on=http:a.b:localhost:80:s3cret\t#my web",
+        "kitesecret = s3cret # of the box",
+    ] {
+        let text = format!("{RELAY}kitesecret=one\n{line}\nservice_on=raw-22:a.b:localhost:22");
+        let told = load_text(&text).expect_err(line).to_string();
+        let mend = "a secret has no blanks; a remark needs a line of its own";
+        assert!(told.contains(mend) && told.contains(":3: "), "{told}");
+        assert!(!told.contains("s3cret") && !told.contains("my web"), "{told}");
+    }
+    // What PageKite takes for a secret stays one.
+    for secret in ["a#b", "#a", "a b", "a# b"] {
+        let settings =
+            settings(&format!("{RELAY}kitesecret={secret}\nservice_on=http:a.b:localhost:80"));
+        assert_eq!(secrets(&settings), [Secret::new(secret)], "{secret}");
+    }
+}
+
+#[test]
 fn placeholders_take_what_is_set_so_far() {
     let settings = settings(&format!(
         "{RELAY}kitename=a.b\nkitesecret=one

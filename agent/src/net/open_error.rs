@@ -35,7 +35,7 @@ pub enum OpenFailure {
     /// Its name is none that a certificate can carry.
     Name,
     /// It refused the `CONNECT` in clear with this status: it has no
-    /// certificate for that name.
+    /// certificate for that name, or it is a web server.
     ConnectRefused {
         /// The name that was asked for.
         name: String,
@@ -156,6 +156,14 @@ impl fmt::Display for OpenFailure {
             Self::Dial(error) => error.fmt(formatter),
             Self::Name => formatter.write_str(
                 "no certificate can be for such a name; set fe_certname to the one it has",
+            ),
+            Self::ConnectRefused {
+                status: status @ (200..=399 | 400 | 404 | 405 | 421 | 426 | 501),
+                reason,
+                ..
+            } => write!(
+                formatter,
+                "a web server answered, not a relay ({status} {reason}); is the port right?"
             ),
             Self::ConnectRefused { name, status, reason } => write!(
                 formatter,

@@ -72,6 +72,26 @@ impl Reason {
             Self::TooManyKites => "noconns",
         }
     }
+
+    /// The reason for the relay's own log, to follow "refused: ".
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Protocol => "the relay does not carry its protocol (protos)",
+            Self::Port => "the relay does not carry its port (ports, rawports)",
+            Self::Unauthorized => "no line for it among the kites that may fly",
+            Self::Signature => "wrong secret",
+            Self::Quota => "its line lets it use nothing (quota)",
+            Self::TooManyKites => "its tunnel has as many kites as it may have (max_kites)",
+        }
+    }
+}
+
+/// The word of an authority, for the relay's own log.
+pub(super) fn told_word(word: &str) -> &str {
+    match word {
+        "signature" => Reason::Signature.in_words(),
+        other => other,
+    }
 }
 
 /// What the relay goes by.

@@ -144,10 +144,14 @@ async fn run(relay: &Rc<Relay>, agent: Arrived) {
     let register = register(relay, &agent, &mut registrar, &requests);
     let end = future::or(run, register).await;
     let (address, version) = (agent.address, &agent.version);
-    let (end, seconds) = (end.told_of("agent"), began.elapsed().as_secs());
+    let (told, seconds) = (end.told_of("agent"), began.elapsed().as_secs());
+    let told = match end {
+        TunnelEnd::Dropped(_) => format!("the tunnel ends after {seconds} s: {told}"),
+        _ => format!("{told} after {seconds} s"),
+    };
     // Anybody can open a tunnel on which nothing flies, again and again.
     let level = if agent.has_flown.get() { Level::Info } else { Level::Debug };
-    log!(level, "agent {address} ({version}): {end} after {seconds} s");
+    log!(level, "agent {address} ({version}): {told}");
 }
 
 /// Requests for kites on a running tunnel.

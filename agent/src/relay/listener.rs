@@ -95,6 +95,11 @@ impl std::fmt::Display for BindError {
                  program CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)",
                 address.port()
             ),
+            io::ErrorKind::AddrNotAvailable => write!(
+                formatter,
+                "cannot listen on {address}: {error}; host = {} is no address of this machine",
+                address.ip()
+            ),
             _ => write!(formatter, "cannot listen on {address}: {error}"),
         }
     }

@@ -112,14 +112,18 @@ impl AddressRates {
         self.failures.is_full(Neighbourhood::of(address), now)
     }
 
-    /// A handshake from there failed.
-    pub fn handshake_failed(&mut self, address: IpAddr, now: Instant) {
+    /// A handshake from there failed. True when it is the one with which agents
+    /// from there begin to be turned away.
+    pub fn handshake_failed(&mut self, address: IpAddr, now: Instant) -> bool {
         let from = Neighbourhood::of(address);
+        let was_full = self.failures.is_full(from, now);
         self.failures.count(from, now);
-        if self.failures.is_full(from, now) {
+        let is_full = self.failures.is_full(from, now);
+        if is_full {
             // Now it counts among those whom no crowd pushes out.
             self.failures.count(from, now);
         }
+        is_full && !was_full
     }
 
     /// A handshake from there succeeded, with no kite refused: what failed
@@ -201,10 +205,11 @@ mod tests {
     fn who_fails_again_and_again_is_turned_away_for_a_while() {
         let (mut rates, now) = (AddressRates::new(&limits()), Instant::now());
         let (here, there) = (address("192.0.2.1"), address("192.0.2.2"));
-        for _ in 0..3 {
+        for is_last in [false, false, true] {
             assert!(!rates.is_turned_away(here, now));
-            rates.handshake_failed(here, now);
+            assert_eq!(rates.handshake_failed(here, now), is_last);
         }
+        assert!(!rates.handshake_failed(here, now), "one that was under way is no news");
         assert!(rates.is_turned_away(here, now) && !rates.is_turned_away(there, now));
         let later = now + Duration::from_secs(60);
         assert!(!rates.is_turned_away(here, later));
@@ -220,7 +225,9 @@ mod tests {
         let (mut rates, now) = (AddressRates::new(&limits()), Instant::now());
         let here = address("192.0.2.1");
         assert_eq!(rates.connect(here, now), Ok(()));
-        (0..3).for_each(|_| rates.handshake_failed(here, now));
+        for _ in 0..3 {
+            rates.handshake_failed(here, now);
+        }
         let rate = Some(Rate { count: 1, seconds: 10 });
         rates.set_limits(&RelayLimits { max_connections: 1, connection_rate: rate, ..limits() });
         assert!(rates.is_turned_away(here, now));

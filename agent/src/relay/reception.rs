@@ -12,6 +12,7 @@ use log::debug;
 use smol::future;
 
 use super::access::is_let_in;
+use super::access_log::Entry;
 use super::arrival::{Arrival, ClientHello, look};
 use super::caller::{Caller, From, plain_address};
 use super::guest::Guest;
@@ -264,6 +265,22 @@ async fn lead_connect(relay: &Rc<Relay>, caller: Caller, head: &[u8]) -> Led {
     };
     let is_raw = || relay.active().settings.raw_ports.allows(port) && has("raw");
     if !(leads_on || is_raw()) {
+        let protocol = match port {
+            80 | 8080 => "http",
+            443 => "https",
+            _ => "raw",
+        };
+        relay.access_log.note(&Entry {
+            from: &From { port, ..caller.from.clone() },
+            host: &host,
+            protocol,
+            request: None,
+            agent: None,
+            status: 503,
+            seconds: 0.0,
+            sent: 0,
+            received: 0,
+        });
         answer::answer(&caller.connection, reply::UNAVAILABLE).await;
         return Led::Away;
     }

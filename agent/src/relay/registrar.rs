@@ -117,7 +117,9 @@ impl Registrar {
         let is_granted = rulings.iter().flatten().any(Ruled::is_yes);
         match handshake(&outcomes) {
             Handshake::Failed => {
-                relay.rates.borrow_mut().handshake_failed(self.address, Instant::now());
+                if relay.rates.borrow_mut().handshake_failed(self.address, Instant::now()) {
+                    relay.tell_lockout(self.address);
+                }
             }
             Handshake::Open if !is_granted => {}
             _ => relay.rates.borrow_mut().handshake_succeeded(self.address),
@@ -265,14 +267,14 @@ impl Registrar {
                 )
             }
             (_, Some(Ruled::Refused(word))) => {
-                relay.tell_refusal(self.address, &kite.id, &word);
+                relay.tell_refusal(self.address, &kite.id, admission::told_word(&word));
                 return judged.push(kite, refused(&word));
             }
             (_, Some(Ruled::No)) | (Outcome::AskAuthority(_), None) => {
                 return judged.push(kite, refused("unauthorized"));
             }
             (Outcome::Refused(reason), None) => {
-                relay.tell_refusal(self.address, &kite.id, reason.word(true));
+                relay.tell_refusal(self.address, &kite.id, reason.in_words());
                 return judged.push(kite, refused(reason.word(reveal)));
             }
             (Outcome::Flying, None) => return judged.push(kite, Verdict::Flying),
@@ -295,7 +297,10 @@ impl Registrar {
                     judged.admitted.push(Admitted { kite: kite.id.clone(), proof, quota });
                 }
             }
-            Added::Duplicate(_) => judged.push(kite, Verdict::Duplicate),
+            Added::Duplicate(_) => {
+                relay.tell_refusal(self.address, &kite.id, "another tunnel flies it");
+                judged.push(kite, Verdict::Duplicate);
+            }
         }
     }
 

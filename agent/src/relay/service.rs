@@ -162,10 +162,10 @@ impl Service {
             self.ports.borrow().iter().map(|port| port.purpose.address.to_string()).collect();
         let tls = if active.certificates.borrow().is_empty() { ", without TLS" } else { "" };
         info!(
-            "{} relay listens on {}; {} grants{tls}",
+            "{} relay listens on {}; {}{tls}",
             crate::wire::VERSION,
             ports.join(", "),
-            active.grants.len()
+            may_fly(&active)
         );
     }
 
@@ -220,7 +220,7 @@ impl Service {
     fn renew(&self) {
         match self.relay.active().renewed(&Host) {
             Ok(active) => {
-                info!("{} grants were read", active.grants.len());
+                info!("the files were read again; {}", may_fly(&active));
                 self.relay.activate(active);
             }
             Err(error) => warn!("{error}; everything stays as it was"),
@@ -233,8 +233,9 @@ impl Service {
             Ok(active) => {
                 self.move_to(wanted);
                 self.relay.access_log.change(active.settings.access_log.clone());
+                let told = may_fly(&active);
                 self.relay.activate(active);
-                info!("the configuration was read again");
+                info!("the configuration was read again; {told}");
             }
             Err(error) => warn!("{error}; the configuration stays as it was"),
         }
@@ -279,6 +280,14 @@ impl Service {
         };
         let files = self.relay.active().files();
         files.into_iter().map(|path| (path.clone(), look(&path))).collect()
+    }
+}
+
+/// How many kites the relay's own lines let fly.
+fn may_fly(active: &Active) -> String {
+    match active.grants.len() {
+        1 => "1 kite may fly".to_owned(),
+        count => format!("{count} kites may fly"),
     }
 }
 

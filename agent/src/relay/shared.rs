@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use event_listener::Event as Bell;
-use log::{debug, info};
+use log::{Level, info, log, warn};
 use smol::LocalExecutor;
 
 use super::access_log::AccessLog;
@@ -34,7 +34,8 @@ const CLOCK_START: u64 = 3600;
 /// Bytes that may wait for slow visitors, all tunnels together: a quarter of a
 /// host with one gigabyte.
 const MAX_HELD_BYTES: usize = 256 * 1024 * 1024;
-/// Refused kites that are told in the log in a minute; the rest is counted.
+/// Refused kites that are told in the log in a minute, and addresses that are
+/// turned away; the rest is counted.
 const TOLD_REFUSALS: u32 = 10;
 
 /// The ids of all sessions.
@@ -69,6 +70,8 @@ pub(super) struct Relay {
     stop: Bell,
     /// Refusals of this minute, and when it began.
     refusals: Cell<(u32, Instant)>,
+    /// The same of addresses that began to be turned away.
+    lockouts: Cell<(u32, Instant)>,
 }
 
 impl Relay {
@@ -105,6 +108,7 @@ impl Relay {
             is_stopping: Cell::new(false),
             stop: Bell::new(),
             refusals: Cell::new((0, now)),
+            lockouts: Cell::new((0, now)),
             active: RefCell::new(Rc::new(active)),
         })
     }
@@ -226,21 +230,45 @@ impl Relay {
 
     /// Tells the log that a kite was refused; a flood of them is counted.
     pub(super) fn tell_refusal(&self, address: IpAddr, kite: &KiteId, why: &str) {
-        let now = Instant::now();
-        let (mut told, mut since) = self.refusals.get();
-        if now.saturating_duration_since(since) >= Duration::from_secs(60) {
-            if told > TOLD_REFUSALS {
-                info!("{} more kites were refused in the minute before", told - TOLD_REFUSALS);
-            }
-            (told, since) = (0, now);
+        let (level, untold) = count_told(&self.refusals, Level::Info);
+        if untold > 0 {
+            info!("{untold} more kites were refused in the minute before");
         }
-        if told < TOLD_REFUSALS {
-            info!("agent {address}: {kite} refused: {why}");
-        } else {
-            debug!("agent {address}: {kite} refused: {why}");
-        }
-        self.refusals.set((told.saturating_add(1), since));
+        log!(level, "agent {address}: {kite} refused: {why}");
     }
+
+    /// Tells the log that agents from `address` are turned away from now on; a
+    /// flood of them is counted.
+    pub(super) fn tell_lockout(&self, address: IpAddr) {
+        let (level, untold) = count_told(&self.lockouts, Level::Warn);
+        if untold > 0 {
+            warn!("agents from {untold} more addresses were turned away in the minute before");
+        }
+        let time = match self.active().settings.limits.failure_rate.seconds {
+            60 => "a minute".to_owned(),
+            seconds => format!("{seconds} s"),
+        };
+        log!(
+            level,
+            "agents from {address} are turned away for {time}: too many refused kites \
+             (ratelimit_auth); look for a device with a wrong secret"
+        );
+    }
+}
+
+/// Counts one more of what is told [`TOLD_REFUSALS`] times in a minute: the
+/// level at which it is told now, and how many were not told in the minute
+/// before, if that is just over.
+fn count_told(counter: &Cell<(u32, Instant)>, level: Level) -> (Level, u32) {
+    let now = Instant::now();
+    let (mut told, mut since) = counter.get();
+    let mut untold = 0;
+    if now.saturating_duration_since(since) >= Duration::from_secs(60) {
+        untold = told.saturating_sub(TOLD_REFUSALS);
+        (told, since) = (0, now);
+    }
+    counter.set((told.saturating_add(1), since));
+    (if told < TOLD_REFUSALS { level } else { Level::Debug }, untold)
 }
 
 /// Seconds since 1970, as far as the machine knows.

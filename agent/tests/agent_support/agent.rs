@@ -125,6 +125,11 @@ impl Agent {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        kill_process(self.pid(), Signal::HUP).expect("it lives");
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(&mut self) -> ExitStatus {
         kill_process(self.pid(), Signal::TERM).expect("it lives");

@@ -295,7 +295,7 @@ fn the_kites_file_is_read_again_although_another_file_is_gone() {
     relay.wait_for_log("it stays as it was");
     let line = format!("http:late.test:{}\n", relay::SECRET);
     std::fs::write(&kites, format!("{line}http:other.test:secret-of-another\n")).expect("written");
-    relay.wait_for_log("4 grants were read");
+    relay.wait_for_log("the files were read again; 4 kites may fly");
     let (mut agent, answer) = Agent::ask(&relay, &["http:late.test"], None);
     assert_eq!(answer.motd.as_deref(), Some("hello"), "as it was");
     assert_eq!(agent.sign(&answer), [Verdict::Flying]);

@@ -135,7 +135,7 @@ fn wrong_usage_exits_64_and_repeats_no_secret() {
         ("relay -c", "-c needs a file"),
         ("relay --", "with two dashes"),
         ("relay --prots=80", "--prots: no such option; did you mean --ports?"),
-        ("relay --po=80", "--po: short for ports, portalias"),
+        ("relay --po=80", "--po: no such option; short for ports, portalias"),
         ("relay --s3cret:s3cret", "no such option"),
         ("relay --ports", "--ports needs a value; write --ports=VALUE"),
         ("relay --ports --check", "--ports needs a value"),

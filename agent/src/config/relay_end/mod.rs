@@ -110,7 +110,7 @@ pub(crate) fn relay_option(name: &str) -> Result<(&'static str, bool), String> {
     match find(name, Role::Relay) {
         Lookup::Found(row) => Ok((row.name, row.value == Value::Needed)),
         Lookup::Ambiguous(names) => {
-            Err(format!("short for {}; write the whole name", names.join(", ")))
+            Err(format!("no such option; short for {}; write the whole name", names.join(", ")))
         }
         Lookup::Unknown(Some(near)) => Err(format!("no such option; did you mean --{near}?")),
         Lookup::Unknown(None) => Err("no such option".into()),
