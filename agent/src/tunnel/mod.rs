@@ -11,6 +11,8 @@
 //! becomes of what the other end asks for, [`Stream`] is one stream's socket.
 
 mod backlog;
+#[cfg(all(test, feature = "relay"))]
+mod fixture;
 mod notify;
 #[cfg(feature = "relay")]
 mod public;
@@ -24,11 +26,10 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use async_io::Timer;
 use event_listener::Event as Bell;
 use smol::future;
 
-use crate::net::Connection;
+use crate::net::{Connection, before};
 use crate::wire::{
     Answer, Beat, HEADER_ROOM, Heartbeat, MAX_BODY_BYTES, Open, Quota, Session, TunnelRequest,
     WireError,
@@ -286,10 +287,7 @@ impl Tunnel {
             let deadline = self.session.borrow().deadline();
             self.watched.set(deadline);
             let next = deadline.map_or(next, |deadline| deadline.min(next));
-            let timer = async {
-                Timer::at(next).await;
-            };
-            future::or(timer, self.deadline_changed.wait()).await;
+            before(next, self.deadline_changed.wait()).await;
         }
     }
 

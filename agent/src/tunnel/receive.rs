@@ -9,10 +9,10 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
 use smol::future;
 
 use super::{News, Owner, Tunnel, TunnelEnd};
+use crate::net::before;
 use crate::wire::{Eof, Event, Heartbeat};
 
 /// How often the reader goes on before it lets the other tasks have a turn.
@@ -177,9 +177,14 @@ impl Tunnel {
 
     /// Whether more data lies here for slow sockets than may.
     fn is_overfull(&self) -> bool {
-        let buffered = self.buffered.get();
-        buffered > self.max_buffered
-            || (buffered > FAIR_BYTES && self.buffers.held.get() > self.buffers.max_held)
+        self.buffered.get() > self.may_hold()
+    }
+
+    /// Bytes that may lie here for slow sockets: less while all tunnels together
+    /// hold too much.
+    fn may_hold(&self) -> usize {
+        let is_scarce = self.buffers.held.get() > self.buffers.max_held;
+        if is_scarce { self.max_buffered.min(FAIR_BYTES) } else { self.max_buffered }
     }
 
     /// Waits until less data lies here for slow sockets. When that takes too
@@ -192,15 +197,7 @@ impl Tunnel {
         };
         let end = Instant::now() + OVERRUN_PATIENCE;
         while self.is_overfull() {
-            let drained = async {
-                self.drained.wait().await;
-                false
-            };
-            let timeout = async {
-                Timer::at(end).await;
-                true
-            };
-            if future::or(drained, timeout).await {
+            if before(end, self.drained.wait()).await.is_none() {
                 self.close_overrun(&taken_before);
                 return;
             }
@@ -221,7 +218,7 @@ impl Tunnel {
         let mut left = self.buffered.get();
         let mut any = false;
         for (bytes, id, stream) in &waiting {
-            if left <= self.max_buffered / 2 {
+            if left <= self.may_hold() / 2 {
                 return;
             }
             if taken_before.get(id) == Some(&stream.taken()) {
@@ -233,5 +230,89 @@ impl Tunnel {
         if let (false, Some((_, _, largest))) = (any, waiting.first()) {
             largest.overrun();
         }
+    }
+}
+
+#[cfg(all(test, feature = "relay"))]
+mod tests {
+    use super::*;
+    use crate::tunnel::fixture::tunnel;
+    use crate::tunnel::{Buffers, Held, Stream};
+
+    /// A stream whose socket takes nothing.
+    struct Deaf {
+        waiting: usize,
+        is_overrun: Cell<bool>,
+    }
+
+    impl Stream for Deaf {
+        fn take(&self, _: &Tunnel, _: &[u8]) -> usize {
+            0
+        }
+
+        fn end(&self, _: Eof) {}
+
+        fn wake(&self) {}
+
+        fn abandon(&self) {}
+
+        fn overrun(&self) {
+            self.is_overrun.set(true);
+        }
+
+        fn is_left(&self) -> bool {
+            false
+        }
+
+        fn held(&self) -> Held {
+            Held { waiting: self.waiting, head: 0 }
+        }
+
+        fn taken(&self) -> u64 {
+            0
+        }
+
+        fn give_up(&self, _: &Tunnel, _: &str) {}
+    }
+
+    fn add(tunnel: &Tunnel, id: u32, waiting: usize) -> Rc<Deaf> {
+        let stream = Rc::new(Deaf { waiting, is_overrun: Cell::new(false) });
+        tunnel.add(id, Rc::clone(&stream) as Rc<dyn Stream>);
+        tunnel.count_held(Held::default(), stream.held());
+        stream
+    }
+
+    fn overrun(tunnel: &Tunnel) {
+        let taken = tunnel.streams.borrow().keys().map(|&id| (id, 0)).collect();
+        tunnel.close_overrun(&taken);
+    }
+
+    /// Else many tunnels, each with less than half of its own bound, would stand
+    /// still for ever.
+    #[test]
+    fn when_all_tunnels_hold_too_much_each_gets_rid_of_what_is_above_its_share() {
+        let buffers = Buffers::new(10 * FAIR_BYTES);
+        let (first, _far) = tunnel(Rc::clone(&buffers), 100 * FAIR_BYTES);
+        let (other, _far_too) = tunnel(Rc::clone(&buffers), 100 * FAIR_BYTES);
+        let deaf = add(&first, 1, 4 * FAIR_BYTES);
+        let modest = add(&first, 2, FAIR_BYTES / 4);
+        assert!(!first.is_overfull());
+        let _crowd = add(&other, 1, 10 * FAIR_BYTES);
+        assert!(first.is_overfull() && other.is_overfull());
+        overrun(&first);
+        assert!(deaf.is_overrun.get(), "the tunnel stands still");
+        assert!(!modest.is_overrun.get(), "it holds less than its share");
+    }
+
+    #[test]
+    fn a_tunnel_above_its_own_bound_closes_the_largest_until_half_is_free() {
+        let (tunnel, _far) = tunnel(Buffers::new(usize::MAX), 1000);
+        let streams = [600, 500, 300].map(|waiting| {
+            let id = u32::try_from(waiting).expect("small");
+            add(&tunnel, id, waiting)
+        });
+        assert!(tunnel.is_overfull());
+        overrun(&tunnel);
+        assert_eq!(streams.map(|stream| stream.is_overrun.get()), [true, true, false]);
     }
 }

@@ -222,18 +222,16 @@ impl Outgoing {
 
 #[cfg(all(test, feature = "relay"))]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
     use std::rc::Rc;
     use std::time::Duration;
 
-    use async_io::{Async, Timer, block_on};
+    use async_io::{Timer, block_on};
     use smol::future;
 
     use super::*;
-    use crate::net::Connection;
+    use crate::tunnel::fixture::tunnel;
     use crate::tunnel::{Buffers, News, Owner};
-    use crate::wire::MAX_BODY_BYTES;
-    use crate::wire::{Heartbeat, Open, Role, SessionSettings};
+    use crate::wire::{Heartbeat, Open};
 
     struct Nobody;
 
@@ -253,20 +251,7 @@ mod tests {
 
     #[test]
     fn a_tunnel_whose_link_takes_nothing_can_be_ended() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let near = TcpStream::connect(address).expect("a connection");
-        let _far = listener.accept().expect("a connection");
-        let connection = Connection::plain(Async::new(near).expect("the reactor takes it"));
-        let session = Session::new(SessionSettings {
-            role: Role::Relay,
-            max_streams: 1,
-            max_header_bytes: 1024,
-            compress: false,
-            guard_bursts: false,
-        });
-        let tunnel =
-            Tunnel::new(connection, session, Buffers::new(usize::MAX), MAX_BODY_BYTES, 1024);
+        let (tunnel, _far) = tunnel(Buffers::new(usize::MAX), 1024);
         // More than the kernel holds.
         tunnel.answer(1, &vec![0; 32 << 20]);
         assert!(!tunnel.has_room());
