@@ -7,13 +7,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::warn;
 use serde_json::json;
 
 use super::caller::From;
 use super::request::{Version, VisitorRequest};
+use super::shared::unix_seconds;
 use crate::config::{AccessLog as Settings, AccessLogFormat};
 use crate::system::civil::Civil;
 
@@ -93,7 +93,7 @@ impl AccessLog {
         let Some(format) = self.settings.borrow().as_ref().map(|settings| settings.format) else {
             return;
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = unix_seconds();
         let mut line = match format {
             AccessLogFormat::Common => entry.common(now),
             AccessLogFormat::Json => entry.json(now),

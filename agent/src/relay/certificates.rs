@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use log::{info, warn};
 
+use super::shared::unix_seconds;
 use crate::config::CertificateFiles;
 use crate::net::{Acceptor, HeldCertificate, TlsSetupError, read_pem};
 
@@ -161,7 +162,7 @@ pub fn look_at(files: &CertificateFiles) -> Result<Option<HeldCertificate>, TlsS
 
 /// Now, since 1970.
 pub(super) fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    Duration::from_secs(unix_seconds())
 }
 
 fn is_closed_to_us(path: &Path) -> bool {

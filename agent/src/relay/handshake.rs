@@ -17,7 +17,7 @@ use super::shared::Relay;
 use super::takeover::{PROBE_TIME_BEFORE_FRAME, PROBE_TIME_BEFORE_HEAD};
 use super::tunnels::AgentTunnel;
 use super::{answer, reply};
-use crate::net::Connection;
+use crate::net::{Connection, before};
 use crate::tunnel::{News, Notify, Owner, Tunnel, TunnelEnd};
 use crate::wire::{
     Heartbeat, MAX_BODY_BYTES, MAX_REQUEST_BYTES, Open, Role, SMALL_BODY_BYTES, Session,
@@ -206,10 +206,7 @@ async fn register(
             return TunnelEnd::Dropped("it had no kite that may fly");
         }
         let next = if has_kites { registrar.next_review() } else { kiteless_until };
-        let timer = async {
-            Timer::at(next).await;
-        };
-        future::or(requests.bell.wait(), timer).await;
+        before(next, requests.bell.wait()).await;
         if has_kites && Instant::now() >= registrar.next_review() {
             Box::pin(registrar.review(agent)).await;
         }

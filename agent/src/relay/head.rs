@@ -5,12 +5,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
-use smol::future;
-
 use crate::http::MAX_HEAD_BYTES;
 use crate::http::scan::{Scanned, Scanner};
-use crate::net::Connection;
+use crate::net::{Connection, before};
 use crate::wire::{MAX_REQUEST_BYTES, TunnelRequest};
 
 /// Time for the whole head, once its first byte has come. Slow mobile links
@@ -64,19 +61,16 @@ pub(crate) async fn read_head(
                 }
             }
             Err(Refusal::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                let readable = async { connection.readable().await.map_err(|_| NoHead::Gone) };
-                let expired = async {
-                    Timer::at(deadline).await;
-                    Err(if head.is_empty() { NoHead::Nothing } else { NoHead::Late })
-                };
-                future::or(readable, expired).await?;
+                if let Some(Err(_)) = before(deadline, connection.readable()).await {
+                    return Err(NoHead::Gone);
+                }
             }
             Err(Refusal::Io(_)) if head.is_empty() => return Err(NoHead::Nothing),
             Err(Refusal::Io(_)) => return Err(NoHead::Gone),
             Err(Refusal::NoHead(why)) => return Err(why),
         }
         if Instant::now() >= deadline {
-            // Somebody who sends without end but slowly is never idle.
+            // Also somebody who sends without end but slowly, and is never idle.
             return Err(if head.is_empty() { NoHead::Nothing } else { NoHead::Late });
         }
     }

@@ -138,19 +138,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{KiteQuota, Rate};
+    use crate::config::Rate;
 
     fn limits() -> RelayLimits {
         RelayLimits {
-            max_visitors: 1000,
-            max_tunnels: 1000,
-            max_kites: 10,
-            max_streams: 100,
             max_connections: 2,
-            connection_rate: None,
-            address_rate: None,
             failure_rate: Rate { count: 3, seconds: 60 },
-            quota: KiteQuota::default(),
+            ..RelayLimits::default()
         }
     }
 

@@ -7,9 +7,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_io::{Async, Timer};
+use async_io::Async;
 use log::debug;
-use smol::future;
 
 use super::access::is_let_in;
 use super::access_log::Entry;
@@ -22,7 +21,7 @@ use super::request::{ConnectRequest, is_connect};
 use super::route::Wish;
 use super::shared::Relay;
 use super::{answer, blind, handshake, reply, visit, websocket};
-use crate::net::{Connection, SocketOptions, TLS_ACCESS_DENIED};
+use crate::net::{Connection, SocketOptions, TLS_ACCESS_DENIED, before};
 use crate::wire::{KiteId, TunnelRequest};
 
 /// Time that a connection has to say something. The reference gives five
@@ -143,11 +142,10 @@ async fn look_at(relay: &Relay, connection: &Connection) -> io::Result<(Vec<u8>,
             Ok(length) if length == seen.len() => deadline = Instant::now() + HEAD_TIME,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let expired = async {
-                    Timer::at(deadline).await;
-                    Err(io::ErrorKind::TimedOut.into())
-                };
-                future::or(connection.readable(), expired).await?;
+                match before(deadline, connection.readable()).await {
+                    Some(readable) => readable?,
+                    None => return Err(io::ErrorKind::TimedOut.into()),
+                }
                 continue;
             }
             Err(error) => return Err(error),
@@ -260,7 +258,7 @@ async fn lead_connect(relay: &Rc<Relay>, caller: Caller, head: &[u8]) -> Led {
     let has = |protocol: &str| relay.has(&Wish { protocol, port, host: &host, from: &caller.from });
     let leads_on = match port {
         80 | 8080 => has("http"),
-        443 => has("https") || relay.active().certificates.borrow().find(&host).is_some(),
+        443 => has("https") || relay.has_certificate(&host),
         _ => false,
     };
     let is_raw = || relay.active().settings.raw_ports.allows(port) && has("raw");

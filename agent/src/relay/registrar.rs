@@ -391,6 +391,7 @@ fn least(all: &mut Quota, one: &Quota) {
 
 pub(super) fn fill_random(bytes: &mut [u8]) {
     // getrandom(2) fails on kernels before 3.17 only, where `ring` reads
-    // /dev/urandom; without either, challenges would repeat but stay secret.
-    let _ = SystemRandom::new().fill(bytes);
+    // /dev/urandom. Without either, who can guess zeros could make challenges of
+    // ours: no relay is better.
+    SystemRandom::new().fill(bytes).expect("the kernel has random bytes");
 }

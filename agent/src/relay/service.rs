@@ -29,6 +29,7 @@ use crate::system::signals::{Order, Orders};
 /// How often files are looked at: a line in the kites file holds two seconds
 /// later, and a look costs as much as a few packets.
 const WATCH_TIME: Duration = Duration::from_secs(2);
+
 /// Runs a relay until SIGTERM or SIGINT. At SIGHUP the `sources` are read
 /// again.
 ///
@@ -114,11 +115,7 @@ impl Service {
         let settings = locked_in(active.settings.clone());
         let log = AccessLog::open(settings.access_log.clone()).map_err(StartError::AccessLog)?;
         let relay = Relay::new(executor, active.with(settings), log);
-        let service = Self { executor, relay, ports: RefCell::default(), sources };
-        for (purpose, listener) in wanted.into_iter().zip(listeners) {
-            service.listen(purpose, listener).map_err(StartError::Reactor)?;
-        }
-        Ok(service)
+        Self::on_ports(executor, relay, sources, wanted.into_iter().zip(listeners))
     }
 
     /// A relay inside of another program, which has bound its ports.
@@ -134,8 +131,17 @@ impl Service {
         let log = AccessLog::open(None).map_err(StartError::AccessLog)?;
         let relay = Relay::new(executor, active, log);
         let sources = RelaySources(Vec::new());
+        Self::on_ports(executor, relay, sources, wanted.into_iter().zip(listeners))
+    }
+
+    fn on_ports(
+        executor: &'static LocalExecutor<'static>,
+        relay: Rc<Relay>,
+        sources: RelaySources,
+        ports: impl Iterator<Item = (Purpose, TcpListener)>,
+    ) -> Result<Self, StartError> {
         let service = Self { executor, relay, ports: RefCell::default(), sources };
-        for (purpose, listener) in wanted.into_iter().zip(listeners) {
+        for (purpose, listener) in ports {
             service.listen(purpose, listener).map_err(StartError::Reactor)?;
         }
         Ok(service)
@@ -232,7 +238,10 @@ impl Service {
         match Active::new(settings, &Host) {
             Ok(active) => {
                 self.move_to(wanted);
-                self.relay.access_log.change(active.settings.access_log.clone());
+                // The log itself was opened anew already.
+                if active.settings.access_log != self.relay.active().settings.access_log {
+                    self.relay.access_log.change(active.settings.access_log.clone());
+                }
                 let told = may_fly(&active);
                 self.relay.activate(active);
                 info!("the configuration was read again; {told}");

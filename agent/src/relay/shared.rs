@@ -26,7 +26,7 @@ use super::visitor_rates::VisitorRates;
 use crate::config::KiteQuota;
 use crate::net::Acceptor;
 use crate::tunnel::Buffers;
-use crate::wire::{Answer, KiteId, Quota, write_hex};
+use crate::wire::{Answer, KiteId, write_hex};
 
 /// Seconds that the relay's own clock shows at its start: more than two windows
 /// of challenges, so that none is of the time before.
@@ -202,7 +202,7 @@ impl Relay {
             results: judged.results.clone(),
             session_id: Some(session.to_owned()),
             motd: Some(active.motd.clone()),
-            quota: Quota { ..judged.quota },
+            quota: judged.quota,
             ..Answer::default()
         }
     }
