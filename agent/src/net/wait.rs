@@ -3,19 +3,43 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use async_io::Timer;
-use smol::future;
+use pin_project_lite::pin_project;
 
 /// Runs `work` until `deadline`; `None` when it was not done by then. Work
 /// that is done at the deadline counts as done.
-pub(crate) async fn before<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
-    let expiry = async {
-        Timer::at(deadline).await;
-        None
-    };
-    future::or(async { Some(work.await) }, expiry).await
+pub(crate) fn before<F: Future>(
+    deadline: Instant,
+    work: F,
+) -> impl Future<Output = Option<F::Output>> {
+    Before { work, expiry: Timer::at(deadline) }
+}
+
+pin_project! {
+    /// An `async` block would hold `work` twice, and tunnels wait this way for
+    /// most of their life.
+    struct Before<F> {
+        #[pin]
+        work: F,
+        #[pin]
+        expiry: Timer,
+    }
+}
+
+impl<F: Future> Future for Before<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.work.poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => this.expiry.poll(context).map(|_| None),
+        }
+    }
 }
 
 /// Repeats a system call that a signal interrupted.

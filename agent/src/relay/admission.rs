@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 
+use super::authority::choose;
 use super::challenge::{Challenges, Place};
 use super::grants::Grants;
 use super::quota::{is_nothing, quota_of};
-use crate::config::{Authority, KiteQuota, RelaySettings};
+use crate::config::{KiteQuota, RelaySettings};
 use crate::wire::{KiteId, KiteRequest, Random, SALT_LENGTH, Salt, Secret};
 
 /// What became of a kite.
@@ -29,10 +30,9 @@ pub enum Outcome {
         /// What the kite may use.
         quota: KiteQuota,
     },
-    /// No line says anything of it, and this one of the settings' authorities
-    /// is to be asked. When that says yes, [`Challenges::accept`] has to be
+    /// No line says anything of it, and somebody else is to be asked. When that says yes, [`Challenges::accept`] has to be
     /// asked as well, and if that says no, the kite is challenged again.
-    AskAuthority(usize),
+    AskAuthority,
     /// It flies on this very tunnel, and nothing changes: the answer is OK.
     Flying,
     /// The same line is in the request before; its answer is for both.
@@ -165,7 +165,7 @@ pub fn judge(
                 Outcome::Refused(reason @ (Reason::Signature | Reason::Unauthorized)) => {
                     Some(reason)
                 }
-                Outcome::AskAuthority(_) => Some(Reason::Unauthorized),
+                Outcome::AskAuthority => Some(Reason::Unauthorized),
                 _ => None,
             };
             outcome
@@ -215,8 +215,8 @@ fn judge_one(
             }
             Outcome::Verified { secret: line.secret.clone(), quota }
         }
-        None if lines.is_empty() => match authority_for(&settings.authorities, &kite.id) {
-            Some(index) => Outcome::AskAuthority(index),
+        None if lines.is_empty() => match choose(&settings.authorities, kite.id.domain()) {
+            Some(_) => Outcome::AskAuthority,
             None => Outcome::Refused(Reason::Unauthorized),
         },
         None => Outcome::Refused(Reason::Signature),
@@ -247,20 +247,6 @@ fn is_served_port(settings: &RelaySettings, kite: &KiteId) -> bool {
         return raw.any || raw.connect.contains(&port) || is_dedicated;
     }
     settings.ports.contains(&port) || settings.port_aliases.iter().any(|&(_, told)| told == port)
-}
-
-/// The authority that is asked about a kite, by its place in the list: of those
-/// that cover its name, the one for the longest name (`protocol.md` 14).
-pub fn authority_for(authorities: &[Authority], kite: &KiteId) -> Option<usize> {
-    let name = kite.domain().strip_prefix("*.").unwrap_or(kite.domain());
-    let covers = |(_, authority): &(usize, &Authority)| {
-        let rest = name.strip_suffix(authority.kite_domain.as_str());
-        authority.kite_domain.is_empty()
-            || rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    };
-    // `max_by_key` takes the last of equals; the first line is to hold.
-    let covering = authorities.iter().enumerate().rev().filter(covers);
-    covering.max_by_key(|(_, authority)| authority.kite_domain.len()).map(|(index, _)| index)
 }
 
 /// What a whole request counts as for the limit on failed handshakes.

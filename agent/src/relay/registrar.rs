@@ -108,7 +108,7 @@ impl Registrar {
         let mut rulings = Vec::with_capacity(kites.len());
         for (kite, outcome) in kites.iter().zip(&mut outcomes) {
             rulings.push(match outcome {
-                Outcome::AskAuthority(_) => {
+                Outcome::AskAuthority => {
                     Some(self.by_authority(kite, outcome, can_answer_here).await)
                 }
                 _ => None,
@@ -270,7 +270,7 @@ impl Registrar {
                 relay.tell_refusal(self.address, &kite.id, admission::told_word(&word));
                 return judged.push(kite, refused(&word));
             }
-            (_, Some(Ruled::No)) | (Outcome::AskAuthority(_), None) => {
+            (_, Some(Ruled::No)) | (Outcome::AskAuthority, None) => {
                 return judged.push(kite, refused("unauthorized"));
             }
             (Outcome::Refused(reason), None) => {
