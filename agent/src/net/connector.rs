@@ -8,12 +8,12 @@ use rustls::client::ClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, Connection as Session};
 
+use super::addresses::Addresses;
 use super::clear_connect::{ClearConnectError, clear_connect};
 use super::connection::Connection;
 use super::dial::connect_any;
 use super::handshake::handshake;
 use super::open_error::{OpenError, OpenFailure, OpenStep};
-use super::resolve::resolve;
 use super::socket::SocketOptions;
 use super::tls_setup::{TlsSetupError, client_config};
 use super::upgrade::upgrade;
@@ -129,7 +129,20 @@ impl Connector {
         relay: &RelayAddress,
         opening: Opening,
     ) -> Result<Connection, OpenError> {
-        self.try_open(relay, opening).await.map_err(|failure| OpenError {
+        self.open_at(relay, &Addresses::default(), opening).await
+    }
+
+    /// As [`Self::open`], with what is known about the relay's addresses.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_at(
+        &self,
+        relay: &RelayAddress,
+        addresses: &Addresses,
+        opening: Opening,
+    ) -> Result<Connection, OpenError> {
+        self.try_open(relay, addresses, opening).await.map_err(|failure| OpenError {
             relay: relay.clone(),
             has_names: self.tls.as_ref().is_some_and(|tls| tls.name.is_some()),
             failure,
@@ -139,13 +152,16 @@ impl Connector {
     async fn try_open(
         &self,
         relay: &RelayAddress,
+        known: &Addresses,
         opening: Opening,
     ) -> Result<Connection, OpenFailure> {
-        let addresses = resolve(&relay.host, relay.port).await.map_err(OpenFailure::Resolve)?;
+        known.reached.set(None);
+        let addresses = known.of(relay).await.map_err(OpenFailure::Resolve)?;
         let deadline = Instant::now() + self.timeouts.dial;
         let socket = connect_any(&relay.host, addresses, self.options, deadline)
             .await
             .map_err(OpenFailure::Dial)?;
+        known.reached.set(socket.get_ref().peer_addr().ok());
         let Some(tls) = &self.tls else {
             let connection = Connection::plain(socket);
             return self.finish(connection, &relay.host, relay.port, HTTP_PORT).await;
