@@ -10,6 +10,7 @@ pub mod answer;
 pub mod assignment;
 pub mod backoff;
 pub mod care;
+pub mod choice;
 mod flight;
 mod handshake;
 pub mod http;
