@@ -4,7 +4,9 @@
 //! ([`Care`], [`Keepalive`], [`Heartbeat`](kitelet::wire::Heartbeat)) and so is
 //! the protocol ([`Session`](kitelet::wire::Session)).
 
+mod device;
 pub(crate) mod link;
+mod relay;
 pub(crate) mod tunnel;
 
 use std::cmp::Reverse;
@@ -12,7 +14,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 use kitelet::agent::backoff::{Caps, Failure};
-use kitelet::agent::care::{Care, Change, Next};
+use kitelet::agent::care::{Care, Change};
 use kitelet::agent::keepalive::Keepalive;
 use link::{End, Piece, Wire};
 use tunnel::Tunnel;
@@ -315,22 +317,6 @@ impl World {
         }
     }
 
-    fn visit(&mut self) {
-        let pause = Duration::from_millis(100 + self.number(60_000));
-        self.at(pause, What::Visit);
-        if self.relay_hangs {
-            return;
-        }
-        let Some((&wire, _)) = self.held.iter().next_back() else { return };
-        self.visits += 1;
-        let (number, there, back) = (self.visits, self.number(20_000), self.number(100_000));
-        let now = self.now;
-        let Some(held) = self.held.get_mut(&wire) else { return };
-        let output = held.tunnel.visit(now, number, there, back);
-        self.push(wire, End::Device, Piece::Bytes(output));
-        self.relay(wire);
-    }
-
     /// The invariants that hold at any time.
     fn check(&mut self) {
         self.at(SECOND, What::Check);
@@ -343,111 +329,6 @@ impl World {
             self.returns.entry(fault).or_default().push(since);
         } else if since > if is_quick { QUICK_RETURN } else { LONGEST_RETURN } {
             self.fail(&format!("no tunnel {since:?} after {fault:?} was over"));
-        }
-    }
-
-    fn device(&mut self) {
-        match &mut self.phase {
-            Phase::Idle => match self.care.next(self.now) {
-                Next::Try => self.try_now(),
-                Next::Wait(until) => {
-                    let after = until.saturating_duration_since(self.now);
-                    self.at(after, What::Device);
-                }
-                Next::Busy => self.fail("nothing is under way, and nothing is tried"),
-            },
-            Phase::Flying(wire, tunnel) => {
-                let wire = *wire;
-                match tunnel.beat(self.now) {
-                    Some(until) => {
-                        let after = until.saturating_duration_since(self.now);
-                        self.pump(wire, End::Device);
-                        self.at(after, What::Device);
-                    }
-                    None => self.lost(true),
-                }
-            }
-            Phase::Dialling(_) | Phase::Greeting(_) => {}
-        }
-    }
-
-    fn try_now(&mut self) {
-        self.care.begins(self.now);
-        self.tries.push_back(self.now);
-        while self.tries.front().is_some_and(|first| self.now - *first > TRY_WINDOW) {
-            self.tries.pop_front();
-        }
-        if self.tries.len() > MOST_TRIES {
-            self.fail(&format!("{} tries in {TRY_WINDOW:?}", self.tries.len()));
-        }
-        self.last_wire += 1;
-        let wire = self.last_wire;
-        self.phase = Phase::Dialling(wire);
-        self.wires.insert(wire, Wire::default());
-        if !self.is_plugged {
-            // No route: the kernel says so at once.
-            return self.failed(Failure::Network);
-        }
-        for after in DIALS {
-            self.at(after, What::Dial(wire));
-        }
-        self.at(DIAL_TIME, What::Deadline(wire));
-    }
-
-    fn dial(&mut self, wire: u64) {
-        if !matches!(self.phase, Phase::Dialling(known) if known == wire) || !self.passes(wire) {
-            return;
-        }
-        if !self.relay_is_up {
-            return self.failed(Failure::Network);
-        }
-        self.phase = Phase::Greeting(wire);
-        self.push(wire, End::Relay, Piece::Hello(self.session));
-        self.at(HANDSHAKE_TIME, What::Deadline(wire));
-    }
-
-    fn deadline(&mut self, wire: u64) {
-        if matches!(self.phase, Phase::Dialling(known) | Phase::Greeting(known) if known == wire) {
-            self.close(wire, End::Device);
-            self.keepalive.failed();
-            self.failed(Failure::Network);
-        }
-    }
-
-    fn failed(&mut self, failure: Failure) {
-        let random = self.any();
-        let wait = self.care.failed(self.now, failure, random);
-        self.phase = Phase::Idle;
-        self.at(wait, What::Device);
-    }
-
-    fn lost(&mut self, is_silent: bool) {
-        let Phase::Flying(wire, tunnel) = std::mem::replace(&mut self.phase, Phase::Idle) else {
-            return;
-        };
-        self.completed += tunnel.completed;
-        self.keepalive.ended(is_silent && tunnel.is_idle());
-        let random = self.any();
-        let wait = self.care.ended(self.now, Failure::Network, random);
-        self.close(wire, End::Device);
-        self.at(wait, What::Device);
-    }
-
-    fn relay(&mut self, wire: u64) {
-        if self.relay_hangs {
-            return self.at(SECOND, What::Relay(wire));
-        }
-        let now = self.now;
-        let Some(held) = self.held.get_mut(&wire) else { return };
-        match held.tunnel.beat(now) {
-            Some(until) => {
-                self.pump(wire, End::Relay);
-                self.at(until.saturating_duration_since(now), What::Relay(wire));
-            }
-            None => {
-                self.held.remove(&wire);
-                self.close(wire, End::Relay);
-            }
         }
     }
 
@@ -530,69 +411,5 @@ impl World {
             },
         }
         self.wires.remove(&wire);
-    }
-
-    fn relay_hears(&mut self, wire: u64, piece: Piece) {
-        let now = self.now;
-        match piece {
-            Piece::Hello(replaces) if self.relay_is_up => {
-                let replaced = self.held.iter().find(|(_, held)| Some(held.session) == replaces);
-                if let Some(old) = replaced.map(|(old, _)| *old) {
-                    self.held.remove(&old);
-                    self.close(old, End::Relay);
-                }
-                if !self.held.is_empty() {
-                    self.push(wire, End::Device, Piece::Answer(None));
-                    return self.close(wire, End::Relay);
-                }
-                self.last_session += 1;
-                let (tunnel, session) =
-                    (Tunnel::new(End::Relay, now, KEEPALIVE), self.last_session);
-                self.held.insert(wire, Held { tunnel, session });
-                self.push(wire, End::Device, Piece::Answer(Some(session)));
-                self.relay(wire);
-            }
-            Piece::Bytes(bytes) => match self.held.get_mut(&wire) {
-                Some(held) => {
-                    held.tunnel.receive(now, &bytes);
-                    self.relay(wire);
-                }
-                // A reset.
-                None => self.close(wire, End::Relay),
-            },
-            Piece::End => {
-                self.held.remove(&wire);
-            }
-            Piece::Hello(_) | Piece::Answer(_) => self.close(wire, End::Relay),
-        }
-    }
-
-    fn device_hears(&mut self, wire: u64, piece: Piece) {
-        let now = self.now;
-        match (&mut self.phase, piece) {
-            (Phase::Greeting(known), Piece::Answer(answer)) if *known == wire => match answer {
-                Some(session) => {
-                    self.session = Some(session);
-                    self.care.flies(now);
-                    self.keepalive.flies(now);
-                    let keepalive = self.keepalive.interval(now);
-                    let tunnel = Tunnel::new(End::Device, now, keepalive);
-                    self.phase = Phase::Flying(wire, Box::new(tunnel));
-                    self.device();
-                }
-                None => {
-                    self.close(wire, End::Device);
-                    self.failed(Failure::Duplicate);
-                }
-            },
-            (Phase::Greeting(known), Piece::End) if *known == wire => self.failed(Failure::Network),
-            (Phase::Flying(known, tunnel), Piece::Bytes(bytes)) if *known == wire => {
-                tunnel.receive(now, &bytes);
-                self.device();
-            }
-            (Phase::Flying(known, _), Piece::End) if *known == wire => self.lost(false),
-            (_, Piece::Bytes(_)) => self.close(wire, End::Device),
-            _ => {}
-        }
     }
 }
