@@ -270,8 +270,27 @@ async fn watch_name(post: &Post, relay: &RelayAddress) {
     }
 }
 
-/// A relay that does not know the protocol `minecraft` is of the age that dies
-/// of an agent's PING (`protocol.md` 18).
+/// PageKite's relays that do not know the protocol `minecraft` are of the age
+/// that dies of an agent's PING (`protocol.md` 18). They announce WebSockets,
+/// which no other relay does.
 fn may_be_pinged(answer: &Answer) -> bool {
-    answer.protocols.iter().any(|protocol| protocol.eq_ignore_ascii_case("minecraft"))
+    let is_young = |protocol: &String| protocol.eq_ignore_ascii_case("minecraft");
+    !answer.web_sockets || answer.protocols.iter().any(is_young)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_old_relays_of_pagekites_get_no_pings() {
+        let answer = |web_sockets, protocols: &[&str]| Answer {
+            web_sockets,
+            protocols: protocols.iter().map(|&name| name.to_owned()).collect(),
+            ..Answer::default()
+        };
+        assert!(!may_be_pinged(&answer(true, &["http", "raw"])));
+        assert!(may_be_pinged(&answer(true, &["http", "raw", "minecraft"])));
+        assert!(may_be_pinged(&answer(false, &["http", "raw"])), "a relay with few protocols");
+    }
 }

@@ -16,6 +16,7 @@ mod handshake;
 pub mod http;
 pub mod keepalive;
 mod outage;
+pub mod outage_log;
 mod plan;
 mod post;
 pub mod proxy_protocol;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
+use log::{debug, info, warn};
 use ring::rand::{SecureRandom, SystemRandom};
 use smol::future;
 
@@ -17,10 +17,12 @@ use super::care::{Care, Next};
 use super::handshake::{Registered, exchange};
 use super::keepalive::Keepalive;
 use super::outage::Outage;
+use super::outage_log::OutageLog;
 use super::plan::{Context, Plan};
 use super::post::Post;
 use super::registration_log::RegistrationLog;
 use crate::net::{Addresses, Connection, OpenError, OpenFailure, OpeningChoice, before};
+use crate::system::civil::Civil;
 use crate::wire::{KiteState, Registration, Step};
 
 /// Time that a relay has to answer the head of the handshake. The reference
@@ -49,8 +51,7 @@ pub(super) struct Supervisor {
     /// latest first.
     last: VecDeque<SocketAddr>,
     pub(super) log: RegistrationLog,
-    /// The last line that was logged about a failure, and how often.
-    repeated: Option<(String, u32)>,
+    outages: OutageLog,
 }
 
 impl Supervisor {
@@ -67,7 +68,7 @@ impl Supervisor {
             session_id: None,
             last: VecDeque::new(),
             log: RegistrationLog::default(),
-            repeated: None,
+            outages: OutageLog::default(),
         }
     }
 
@@ -238,7 +239,9 @@ impl Supervisor {
     /// The relay is good: what was held against its addresses is forgotten.
     pub(super) fn is_well(&mut self) {
         self.last.clear();
-        self.repeated = None;
+        if let Some(line) = self.outages.is_back(Instant::now()) {
+            info!("relay {}: {line}", self.endpoint.relay);
+        }
     }
 
     /// Tells which kites the relay has refused.
@@ -257,24 +260,15 @@ impl Supervisor {
         result
     }
 
-    /// Tells about an outage once; the same one again is counted.
+    /// Tells about an outage, unless it was told.
     fn log_outage(&mut self, outage: &Outage, wait: Duration) {
         let text = match outage {
             Outage::Open(error) => error.to_string(),
             other => format!("relay {}: {other}", self.endpoint.relay),
         };
-        match &mut self.repeated {
-            Some((last, tries)) if *last == text && !matches!(outage, Outage::Ended(..)) => {
-                *tries += 1;
-                // One line for 2, 4, 8 ... tries says that it is still tried.
-                if tries.is_power_of_two() {
-                    warn!("{text} (after {tries} tries)");
-                }
-            }
-            repeated => {
-                warn!("{text}; next try in {:.0} s", wait.as_secs_f64().ceil());
-                *repeated = Some((text, 1));
-            }
+        let clock = Civil::now().to_string();
+        if let Some(line) = self.outages.failed(Instant::now(), &clock, &text, wait) {
+            warn!("{line}");
         }
     }
 }
