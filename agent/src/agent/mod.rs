@@ -18,6 +18,7 @@ pub mod keepalive;
 mod outage;
 pub mod outage_log;
 mod plan;
+mod pool;
 mod post;
 pub mod proxy_protocol;
 mod registration_log;

@@ -27,7 +27,10 @@ impl Plan {
     /// A file that `settings` names cannot be used.
     pub(super) fn new(mut settings: Settings) -> Result<Self, TlsSetupError> {
         let connector = Connector::new(&settings.security)?.inside_websocket(settings.websocket);
-        let streams = limits::raise_open_files() / settings.relays.len().max(1);
+        let from_pool =
+            settings.pool.as_ref().map_or(0, |pool| pool.wanted + settings.spare_relays);
+        let relays = (settings.relays.len() + from_pool).max(1);
+        let streams = limits::raise_open_files() / relays;
         if streams < settings.max_streams {
             warn!(
                 "max_streams is {}, but the limit on open files leaves room for {streams} only",

@@ -124,7 +124,9 @@ impl Supervisor {
                 Some(outage)
             }
         };
+        let is_failure = !matches!(outage, None | Some(Outage::Outdated));
         self.post.tell_back(|report| {
+            report.failures += u32::from(is_failure);
             report.flying.clear();
             report.address = None;
             report.has_moved = false;
@@ -315,7 +317,7 @@ pub(super) fn fill_random(bytes: &mut [u8]) {
     let _ = SystemRandom::new().fill(bytes);
 }
 
-fn random_number() -> u32 {
+pub(super) fn random_number() -> u32 {
     let mut bytes = [0; 4];
     fill_random(&mut bytes);
     u32::from_ne_bytes(bytes)

@@ -53,7 +53,9 @@ pub(crate) use nearest::nearest;
 use options::Role;
 pub(crate) use problem::printable;
 pub use problem::{ConfigError, MAX_MISTAKES, MAX_WARNINGS, Place, Problem, Problems};
-pub use relay::{DEFAULT_RELAY_PORT, MAX_CERTIFICATE_NAMES, MAX_RELAYS};
+pub use relay::{
+    DEFAULT_RELAY_PORT, MAX_CERTIFICATE_NAMES, MAX_RELAYS, MAX_SPARE_RELAYS, MAX_WANTED,
+};
 #[cfg(feature = "relay")]
 pub use relay_end::*;
 #[cfg(feature = "relay")]

@@ -8,7 +8,7 @@ use super::grammar::TypedLine;
 use super::kites::KiteLines;
 use super::options::{Action, Meaning};
 use super::problem::{Place, Report};
-use super::relay::RelayLines;
+use super::relay::{MAX_SPARE_RELAYS, RelayLines};
 use super::settings::Settings;
 use super::short::ShortKite;
 use super::source::{Source, resolve_path};
@@ -61,6 +61,8 @@ pub(super) fn resolve(
         new_names: false,
         first_relay: None,
         names: None,
+        spare_relays: 0,
+        ignores_own_names: false,
         compress: false,
         websocket: None,
         keepalive_seconds: DEFAULT_KEEPALIVE_SECONDS,
@@ -87,6 +89,8 @@ struct Resolver<'a> {
     /// Where the first relay and the last certificate name were typed.
     first_relay: Option<Place>,
     names: Option<Place>,
+    spare_relays: usize,
+    ignores_own_names: bool,
     compress: bool,
     /// Where tunnels inside a WebSocket were asked for.
     websocket: Option<Place>,
@@ -142,6 +146,15 @@ impl Resolver<'_> {
             }
             Action::Frontend => self.relays.add_relay(value),
             Action::Frontends => self.relays.set_pool(value),
+            Action::NoFrontend => self.relays.add_never(value),
+            Action::SpareRelays => {
+                self.spare_relays = number(value, 0..=MAX_SPARE_RELAYS, "relays")?;
+                Ok(())
+            }
+            Action::NewNames => {
+                self.ignores_own_names = true;
+                Ok(())
+            }
             Action::ErrorUrl => self.relays.set_error_url(value),
             Action::NoSsl => {
                 self.relays.set_plain();
@@ -293,8 +306,8 @@ impl Resolver<'_> {
             (place.clone(), "kitesecret", text)
         };
         let kites = self.kites.finish(&short, self.environment, report, &missing_secret);
-        let (relays, security, error_urls) = self.relays.finish();
-        if relays.is_empty() && !unread(report, &RELAY_OPTIONS) {
+        let relays = self.relays.finish();
+        if relays.fixed.is_empty() && relays.pool.is_none() && !unread(report, &RELAY_OPTIONS) {
             let text = format!(
                 "there is no relay; write frontend = HOST:PORT, or defaults for pagekite.net, in {}",
                 file("20_frontends.rc")
@@ -309,10 +322,14 @@ impl Resolver<'_> {
             report.mistake(&place, "service_on", text);
         }
         report.mistakes.is_empty().then_some(Settings {
-            relays,
-            security,
+            relays: relays.fixed,
+            pool: relays.pool,
+            spare_relays: self.spare_relays,
+            never: relays.never,
+            ignores_own_names: self.ignores_own_names,
+            security: relays.security,
             kites,
-            error_urls,
+            error_urls: relays.error_urls,
             compress: self.compress,
             websocket: self.websocket.is_some(),
             keepalive_seconds: self.keepalive_seconds,

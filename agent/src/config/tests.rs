@@ -39,6 +39,10 @@ fn everything_has_a_default() {
     let settings = settings(&format!("{RELAY}service_on=http:a.b:localhost:80:s"));
     let expected = Settings {
         relays: vec![RelayAddress { host: "relay.example.com".into(), port: DEFAULT_RELAY_PORT }],
+        pool: None,
+        spare_relays: 0,
+        never: Vec::new(),
+        ignores_own_names: false,
         security: Security::Tls(TlsSettings { names: Vec::new(), roots: None }),
         kites: settings.kites.clone(),
         error_urls: Vec::new(),

@@ -131,6 +131,10 @@ fn agent_settings(port: u16, pin: Pin, secret: &Secret, service: &Service) -> Se
     let name = CertificateName { name: NAME.to_owned(), pin: Some(pin) };
     Settings {
         relays: vec![RelayAddress { host: Ipv4Addr::LOCALHOST.to_string(), port }],
+        pool: None,
+        spare_relays: 0,
+        never: Vec::new(),
+        ignores_own_names: false,
         security: Security::Tls(TlsSettings { names: vec![name], roots: None }),
         kites: kites.into_iter().flatten().collect(),
         error_urls: Vec::new(),

@@ -18,6 +18,7 @@ mod handshake;
 mod held;
 mod open_error;
 mod opening;
+mod ping;
 mod resolve;
 #[cfg(feature = "relay")]
 mod self_signed;
@@ -43,6 +44,7 @@ pub use handshake::HandshakeError;
 pub use held::HeldCertificate;
 pub use open_error::{OpenError, OpenFailure, OpenStep};
 pub use opening::OpeningChoice;
+pub use ping::{PING_TIMEOUT, Ping, ping};
 pub use resolve::{
     LOOKUP_DEADLINE, LOOKUP_THREADS, MAX_ADDRESSES, MAX_LOOKUPS, ResolveError, ResolveFailure,
     resolve, resolve_until,
