@@ -104,6 +104,8 @@ pub(super) enum Action {
     WebSocket,
     Buffers,
     MaxStreams,
+    StateDirectory,
+    RuntimeDirectory,
     WebServer,
 }
 
