@@ -107,6 +107,8 @@ pub(super) enum Action {
     WebSocket,
     Buffers,
     MaxStreams,
+    StateDirectory,
+    RuntimeDirectory,
     WebServer,
 }
 

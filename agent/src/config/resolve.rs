@@ -71,6 +71,8 @@ pub(super) fn resolve(
         late_retry_seconds: DEFAULT_LATE_RETRY_SECONDS,
         max_streams: DEFAULT_MAX_STREAMS,
         buffer_kilobytes: DEFAULT_BUFFER_KILOBYTES,
+        state_directory: None,
+        runtime_directory: None,
     };
     for line in lines {
         resolver.line(&line);
@@ -100,6 +102,8 @@ struct Resolver<'a> {
     late_retry_seconds: u32,
     max_streams: usize,
     buffer_kilobytes: usize,
+    state_directory: Option<PathBuf>,
+    runtime_directory: Option<PathBuf>,
 }
 
 impl Resolver<'_> {
@@ -193,6 +197,14 @@ impl Resolver<'_> {
             }
             Action::MaxStreams => {
                 self.max_streams = number(value, 1..=MAX_MAX_STREAMS, "streams")?;
+                Ok(())
+            }
+            Action::StateDirectory => {
+                self.state_directory = Some(directory(value)?);
+                Ok(())
+            }
+            Action::RuntimeDirectory => {
+                self.runtime_directory = Some(directory(value)?);
                 Ok(())
             }
             Action::WebServer => {
@@ -338,6 +350,12 @@ impl Resolver<'_> {
             late_retry_seconds: self.late_retry_seconds.max(self.retry_seconds),
             max_streams: self.max_streams,
             buffer_kilobytes: self.buffer_kilobytes,
+            state_directory: self
+                .state_directory
+                .or_else(|| named_by(self.environment, "STATE_DIRECTORY")),
+            runtime_directory: self
+                .runtime_directory
+                .or_else(|| named_by(self.environment, "RUNTIME_DIRECTORY")),
         })
     }
 }
@@ -371,6 +389,22 @@ pub(super) fn write_to(sources: &[Source]) -> PathBuf {
         _ => None,
     });
     named.or(first).cloned().unwrap_or_else(|| Path::new("the configuration").to_owned())
+}
+
+/// Reads a directory, which need not be there.
+fn directory(value: &str) -> Result<PathBuf, String> {
+    let path = Path::new(value);
+    if path.is_absolute() {
+        return Ok(path.to_owned());
+    }
+    Err("is the whole path of a directory, such as /run/kitelet".into())
+}
+
+/// The directory that a service manager names in a variable: the first one,
+/// where a unit has several (systemd.exec(5)).
+pub(super) fn named_by(environment: &dyn Environment, variable: &str) -> Option<PathBuf> {
+    let value = environment.variable(variable)?;
+    directory(value.split(':').next().unwrap_or_default()).ok()
 }
 
 fn retry_seconds(value: &str) -> Result<u32, String> {

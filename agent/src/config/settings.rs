@@ -52,6 +52,12 @@ pub struct Settings {
     /// Kilobytes that may wait for slow services, all streams of a tunnel
     /// together (`buffers`), 64 to 1048576.
     pub buffer_kilobytes: usize,
+    /// Where facts are kept that outlive a restart (`state_directory`, else
+    /// systemd's `$STATE_DIRECTORY`); `None`: nowhere.
+    pub state_directory: Option<PathBuf>,
+    /// Where the control socket and the sessions are (`runtime_directory`, else
+    /// systemd's `$RUNTIME_DIRECTORY`); `None`: nowhere.
+    pub runtime_directory: Option<PathBuf>,
 }
 
 /// Relays that are alike (`frontends = N:NAME:PORT`), of which the fastest ones

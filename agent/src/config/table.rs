@@ -206,6 +206,8 @@ const NO_OLD_TLS: &str = "TLS 1.2 and 1.3 with their safe ciphers are used and n
 pub(super) const OURS: &[Row] = &[
     Row::new("kitesecret_file", Needed, Handled(KiteSecretFile)),
     Row::new("service_name", Needed, Handled(ServiceName)),
+    Row::new("state_directory", Needed, Handled(StateDirectory)),
+    Row::new("runtime_directory", Needed, Handled(RuntimeDirectory)),
     Row::new("max_streams", Needed, Handled(MaxStreams)).relay(Handled(R::MaxStreams)),
     Row::new("zchunks", Alone, Handled(Compress(true))).relay(Handled(R::Compress(true))),
 ];

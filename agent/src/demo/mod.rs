@@ -146,6 +146,8 @@ fn agent_settings(port: u16, pin: Pin, secret: &Secret, service: &Service) -> Se
         late_retry_seconds: crate::config::DEFAULT_LATE_RETRY_SECONDS,
         max_streams: 256,
         buffer_kilobytes: crate::config::DEFAULT_BUFFER_KILOBYTES,
+        state_directory: None,
+        runtime_directory: None,
     }
 }
 

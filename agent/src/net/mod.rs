@@ -9,6 +9,7 @@
 mod acceptor;
 mod addresses;
 mod certificate;
+mod certificate_clock;
 mod clear_connect;
 mod connection;
 mod connector;
@@ -34,6 +35,7 @@ mod whole;
 pub use acceptor::{AcceptError, Acceptor, TLS_ACCESS_DENIED};
 pub use addresses::{Addresses, PATIENCE_WITH_MEMORY};
 pub use certificate::{CertificateFault, CertificateProblem};
+pub use certificate_clock::{BUILT, CERTIFICATE_CLOCK, CertificateClock, clock_is_set};
 pub use connection::{Connection, OUTGOING_LIMIT};
 pub use connector::{CONNECT_TIMEOUT, Connector, DIAL_TIMEOUT, Opening, TLS_TIMEOUT, Timeouts};
 #[cfg(unix)]
