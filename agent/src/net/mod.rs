@@ -15,6 +15,7 @@ mod dial;
 mod handshake;
 #[cfg(feature = "relay")]
 mod held;
+mod http_connect;
 mod open_error;
 mod opening;
 mod resolve;
