@@ -75,7 +75,12 @@ pub(crate) fn start(
     executor: &'static LocalExecutor<'static>,
     mut settings: Settings,
 ) -> Result<Vec<Task<()>>, TlsSetupError> {
-    let connector = Connector::new(&settings.security)?.inside_websocket(settings.websocket);
+    let connector = Connector::new(&settings.security)?
+        .through(settings.proxy.clone())
+        .inside_websocket(settings.websocket);
+    if settings.proxy.proxy.is_some() {
+        info!("the way to the relays leads through the {}", settings.proxy);
+    }
     let streams = limits::raise_open_files() / settings.relays.len().max(1);
     if streams < settings.max_streams {
         warn!(

@@ -93,6 +93,8 @@ pub(super) enum Action {
     DynDns,
     KeepAlive,
     Proxy,
+    SocksProxy,
+    NoProxy,
     Insecure,
     ErrorUrl,
     NoSsl,
