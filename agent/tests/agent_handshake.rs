@@ -151,7 +151,9 @@ fn refused_in_words(verdict: &Verdict, in_frame: bool, words: &str) {
     drop(tunnel);
     agent.wait_for_log(words);
     agent.wait_for_log("it took none of the kites; next try in");
-    assert_eq!(relay.count_connections(A_WHILE), 0, "hammering");
+    // A duplicate may be our own lost tunnel, which the relay drops soon.
+    let most = if *verdict == Verdict::Duplicate { 2 } else { 0 };
+    assert!(relay.count_connections(A_WHILE) <= most, "hammering");
     assert!(agent.is_alive());
 }
 

@@ -2,6 +2,7 @@
 the agent's, and who look up the relay's name in its place."""
 
 import os
+import signal
 import time
 import unittest
 
@@ -100,6 +101,17 @@ class Flying(_Case):
     def test_socks_by_the_environment(self):
         proxy = self.use(Microsocks(self.directory))
         self.agent([], self.relay.port, {"ALL_PROXY": f"socks5h://{proxy.host}:{proxy.port}"})
+        self.assert_flies()
+
+    def test_another_proxy_after_sighup(self):
+        first, second = self.use(Microsocks(self.directory)), self.use(Tinyproxy(self.directory))
+        agent = self.agent([first.line()], self.relay.port)
+        self.assert_flies()
+        agent.rc.write_text(agent.rc.read_text().replace(first.line(), second.line()))
+        agent.process.child.send_signal(signal.SIGHUP)
+        self.assert_told(agent, "the way to the relays has changed")
+        asked = f"CONNECT {RELAY_NAME}:{self.relay.port} HTTP/1.1"
+        wait_until(lambda: asked in second.log(), TOLD_SECONDS, "the second proxy is not asked")
         self.assert_flies()
 
     def test_the_agent_is_back_after_the_proxy_was_away(self):

@@ -1,104 +1,138 @@
 //! The device end: keeps a tunnel to each relay and brings visitors to the
 //! services.
 //!
-//! Decisions are pure state machines ([`backoff`], `routing`, [`http`],
-//! [`access`]); `supervisor` and `stream` do what they say.
+//! Decisions are pure state machines ([`assignment`], [`backoff`], [`care`],
+//! [`keepalive`], [`trial`], `routing`, [`http`], [`access`]); `relays`,
+//! `supervisor`, `flight` and `stream` do what they say.
 
 pub mod access;
 pub mod answer;
+pub mod assignment;
 pub mod backoff;
+pub mod care;
+pub mod choice;
+mod flight;
+mod handshake;
 pub mod http;
+pub mod keepalive;
+mod outage;
+pub mod outage_log;
+mod plan;
+mod post;
 pub mod proxy_protocol;
 mod registration_log;
+mod relays;
+mod reload;
 mod routing;
 mod stream;
 mod streams;
 mod supervisor;
+pub mod trial;
 mod visitors;
 
 use std::io::{self, IsTerminal as _};
-use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use log::{LevelFilter, info, warn};
-use smol::{LocalExecutor, Task};
+use log::{LevelFilter, error, info, warn};
+use smol::{LocalExecutor, future};
 
-use crate::config::Settings;
-use crate::net::{Connector, TlsSetupError};
-use crate::system::limits;
+use crate::config::{ConfigError, Loaded, Settings};
+use crate::net::{TlsSetupError, before};
 use crate::system::signals::{Order, Orders};
-use crate::tunnel::Buffers;
-use supervisor::{Context, Supervisor};
-use visitors::Visitors;
+use plan::{Context, Plan};
+use relays::Relays;
+
+/// Time for everything to end. Service managers wait longer, people do not.
+const STOP_TIME: Duration = Duration::from_secs(4);
+
+/// Reads the configuration again.
+pub type Load<'a> = &'a dyn Fn() -> Result<Loaded, ConfigError>;
 
 /// Flies the kites until SIGTERM or SIGINT, or until its terminal is closed.
+/// SIGHUP lets what `load` reads hold.
 ///
 /// # Errors
 /// A file that `settings` names cannot be used.
-pub fn run(settings: Settings) -> Result<(), TlsSetupError> {
+pub fn run(settings: Settings, load: Load<'_>) -> Result<(), TlsSetupError> {
     // It lives as long as the program, and tasks may then refer to it.
     let executor: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
-    let tasks = start(executor, settings)?;
+    let context = Context::new(executor, Plan::new(settings)?);
     info!("{} starts", crate::wire::VERSION);
-    let stopped = async_io::block_on(executor.run(stopped()));
+    let mut relays = Relays::new(&context);
+    let stopped = async_io::block_on(executor.run(serve(&mut relays, load)));
     match stopped {
         Ok(()) => info!("stopped by a signal"),
         Err(error) => warn!("stopped: signals cannot be watched: {error}"),
     }
-    drop(tasks);
+    drop(relays);
     // What the tasks still had to tell is told while they are dropped.
     while executor.try_tick() {}
     Ok(())
 }
 
-/// Waits for a signal that ends the program. SIGHUP does if it says that the
-/// terminal is gone; else somebody wants what a relay does then.
-async fn stopped() -> io::Result<()> {
+/// Looks after the relays until a signal ends the program. SIGHUP does if it
+/// says that the terminal is gone.
+async fn serve(relays: &mut Relays, load: Load<'_>) -> io::Result<()> {
     let has_terminal = || io::stdin().is_terminal() || io::stderr().is_terminal();
     let had_terminal = has_terminal();
     let mut orders = Orders::watch()?;
-    while orders.next().await? == Order::Reload {
-        if had_terminal && !has_terminal() {
-            // The logger of a terminal panics when it cannot write.
-            log::set_max_level(LevelFilter::Off);
-            break;
+    loop {
+        let order = async { Some(orders.next().await) };
+        let watch = async {
+            relays.watch().await;
+            None
+        };
+        match future::or(order, watch).await.transpose()? {
+            None => {}
+            Some(Order::Reload) if had_terminal && !has_terminal() => {
+                // The logger of a terminal panics when it cannot write.
+                log::set_max_level(LevelFilter::Off);
+                return Ok(());
+            }
+            Some(Order::Reload) => reload(relays, load),
+            Some(Order::Stop) => {
+                info!("ending; streams that are open get a moment");
+                // A second signal does not wait.
+                let again = async { orders.next().await.map(drop) };
+                let stop = async {
+                    before(Instant::now() + STOP_TIME, relays.stop()).await;
+                    Ok(())
+                };
+                return future::or(again, stop).await;
+            }
         }
-        warn!("SIGHUP: the agent does not read its configuration again yet; restart it");
     }
-    Ok(())
 }
 
-/// Flies the kites as long as the tasks live.
+fn reload(relays: &mut Relays, load: Load<'_>) {
+    let loaded = match load() {
+        Ok(loaded) => loaded,
+        Err(mistakes) => {
+            for line in mistakes.to_string().lines() {
+                error!("{line}");
+            }
+            return error!("the configuration has mistakes; the one before holds on");
+        }
+    };
+    for line in loaded.warnings.to_string().lines() {
+        warn!("{line}");
+    }
+    match Plan::new(loaded.settings) {
+        Ok(plan) => relays.reload(plan),
+        Err(problem) => error!("{problem}; the configuration before holds on"),
+    }
+}
+
+/// Flies the kites as long as the task lives.
 ///
 /// # Errors
 /// A file that `settings` names cannot be used.
+#[cfg(feature = "relay")]
 pub(crate) fn start(
     executor: &'static LocalExecutor<'static>,
-    mut settings: Settings,
-) -> Result<Vec<Task<()>>, TlsSetupError> {
-    let connector = Connector::new(&settings.security)?
-        .through(settings.proxy.clone())
-        .inside_websocket(settings.websocket);
-    if settings.proxy.proxy.is_some() {
-        info!("the way to the relays leads through the {}", settings.proxy);
-    }
-    let streams = limits::raise_open_files() / settings.relays.len().max(1);
-    if streams < settings.max_streams {
-        warn!(
-            "max_streams is {}, but the limit on open files leaves room for {streams} only",
-            settings.max_streams
-        );
-        settings.max_streams = streams;
-    }
-    let visitors = Visitors::new(settings.kites.clone(), settings.error_urls.clone());
-    let relays = settings.relays.clone();
-    let visitors = Rc::new(visitors);
-    let context = Rc::new(Context {
-        executor,
-        settings,
-        connector,
-        visitors,
-        buffers: Buffers::new(usize::MAX),
-    });
-    let supervise = |relay| executor.spawn(Supervisor::new(Rc::clone(&context), relay).run());
-    Ok(relays.into_iter().map(supervise).collect())
+    settings: Settings,
+) -> Result<smol::Task<()>, TlsSetupError> {
+    let context = Context::new(executor, Plan::new(settings)?);
+    let mut relays = Relays::new(&context);
+    Ok(executor.spawn(async move { relays.watch().await }))
 }

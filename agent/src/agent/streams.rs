@@ -4,18 +4,17 @@
 use std::rc::Rc;
 
 use log::warn;
-use smol::LocalExecutor;
 
 use super::answer::Refusal;
+use super::plan::Context;
 use super::stream::Stream;
-use super::visitors::{Request, Visitors};
+use super::visitors::Request;
 use crate::tunnel::{News, Owner, Tunnel, TunnelEnd};
 use crate::wire::{Open, Session};
 
 /// The agent's side of one tunnel.
 pub(super) struct Streams<'a> {
-    executor: &'static LocalExecutor<'static>,
-    visitors: Rc<Visitors>,
+    context: &'a Context,
     max_streams: usize,
     /// Visitors that were refused above that.
     overloads: u32,
@@ -24,17 +23,31 @@ pub(super) struct Streams<'a> {
 
 impl<'a> Streams<'a> {
     pub(super) fn new(
-        executor: &'static LocalExecutor<'static>,
-        visitors: Rc<Visitors>,
+        context: &'a Context,
         max_streams: usize,
         on_news: &'a mut dyn FnMut(&mut Session, News),
     ) -> Self {
-        Self { executor, visitors, max_streams, overloads: 0, on_news }
+        Self { context, max_streams, overloads: 0, on_news }
+    }
+}
+
+impl Streams<'_> {
+    /// What is sent to who is not served. Nothing while the tunnel takes
+    /// nothing, since pages for endless visitors must not pile up.
+    fn page(&self, tunnel: &Tunnel, open: &Open<'_>) -> Vec<u8> {
+        if tunnel.has_room() {
+            self.context.visitors().refuse(&Request::new(open), Refusal::Unavailable)
+        } else {
+            Vec::new()
+        }
     }
 }
 
 impl Owner for Streams<'_> {
     fn open(&mut self, tunnel: &Rc<Tunnel>, stream: u32, open: &Open<'_>) -> Result<(), Vec<u8>> {
+        if self.context.is_stopping.get() {
+            return Err(self.page(tunnel, open));
+        }
         // To the relay, a stream is over before its service was reached or
         // took everything.
         let has_room = tunnel.stream_count() < self.max_streams
@@ -43,14 +56,12 @@ impl Owner for Streams<'_> {
         if !has_room {
             return Err(self.refuse(tunnel, open));
         }
-        let serving = Stream::new(stream, open, &self.visitors);
-        serving.keep(self.executor.spawn(Rc::clone(&serving).serve(Rc::clone(tunnel))));
+        let serving = Stream::new(stream, open, &self.context.visitors());
+        serving.keep(self.context.executor.spawn(Rc::clone(&serving).serve(Rc::clone(tunnel))));
         tunnel.add(stream, serving);
         Ok(())
     }
 
-    /// Nothing is said while the tunnel takes nothing, since pages for endless
-    /// visitors must not pile up.
     fn refuse(&mut self, tunnel: &Rc<Tunnel>, open: &Open<'_>) -> Vec<u8> {
         self.overloads = self.overloads.wrapping_add(1);
         if self.overloads.is_power_of_two() {
@@ -60,11 +71,7 @@ impl Owner for Streams<'_> {
                 self.overloads, self.max_streams
             );
         }
-        if tunnel.has_room() {
-            self.visitors.refuse(&Request::new(open), Refusal::Unavailable)
-        } else {
-            Vec::new()
-        }
+        self.page(tunnel, open)
     }
 
     fn news(&mut self, session: &mut Session, news: News) -> Result<(), TunnelEnd> {

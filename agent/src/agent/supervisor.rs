@@ -1,134 +1,173 @@
-//! Keeps a tunnel to one relay: connects, registers the kites, runs the
-//! tunnel, and begins again for ever.
+//! Keeps a tunnel to one relay: connects, registers the kites, lets the tunnel
+//! fly, and begins again, until it is told to leave.
 
 use std::cell::Cell;
-use std::fmt;
-use std::io;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
-use log::{debug, warn};
+use log::{debug, info, warn};
 use ring::rand::{SecureRandom, SystemRandom};
-use smol::{LocalExecutor, future};
+use smol::future;
 
-use super::backoff::{Backoff, Failure};
+use super::assignment::{Endpoint, Report};
+use super::backoff::Failure;
+use super::care::{Care, Next};
+use super::handshake::{Registered, exchange};
+use super::keepalive::Keepalive;
+use super::outage::Outage;
+use super::outage_log::OutageLog;
+use super::plan::{Context, Plan};
+use super::post::Post;
 use super::registration_log::RegistrationLog;
-use super::streams::Streams;
-use super::visitors::Visitors;
-use crate::config::{RelayAddress, Security, Settings};
-use crate::net::{Connection, Connector, OpenError, OpenFailure, OpeningChoice, before};
-use crate::tunnel::{Buffers, News, Notify, Tunnel, TunnelEnd};
-use crate::wire::{
-    Answer, HeadReader, Heartbeat, KiteState, MAX_ANSWER_BYTES, MAX_BODY_BYTES, Registration, Role,
-    Session, SessionSettings, Step, WireError,
-};
+use crate::net::{Addresses, Connection, OpenError, OpenFailure, OpeningChoice, before};
+use crate::system::civil::Civil;
+use crate::wire::{KiteState, Registration, Step};
 
 /// Time that a relay has to answer the head of the handshake. The reference
 /// takes a second when it is idle, and longer when its authentication is slow.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
-/// Time that a relay has to accept the answer to its challenge; it gives an
-/// agent that does not answer 60 seconds itself (`protocol.md` 10).
-const CHALLENGE_TIME: Duration = Duration::from_secs(60);
 
 /// Connections of one handshake: one to be challenged on and one to answer on,
 /// and one more for a challenge that ran out meanwhile.
 const MAX_CONNECTIONS: u32 = 3;
 
-/// What all relays of an agent share.
-pub(super) struct Context {
-    pub(super) executor: &'static LocalExecutor<'static>,
-    pub(super) settings: Settings,
-    pub(super) connector: Connector,
-    pub(super) visitors: Rc<Visitors>,
-    pub(super) buffers: Rc<Buffers>,
-}
+/// Addresses that are tried last because they took a connection and came to
+/// nothing.
+const MAX_LAST: usize = 8;
 
 /// One relay.
 pub(super) struct Supervisor {
-    context: Rc<Context>,
-    relay: RelayAddress,
+    pub(super) context: Rc<Context>,
+    pub(super) endpoint: Endpoint,
+    pub(super) post: Rc<Post>,
+    pub(super) care: Cell<Care>,
+    pub(super) keepalive: Keepalive,
     opening: OpeningChoice,
     /// The id by which the relay knows our last tunnel, to take its place.
-    session_id: Option<String>,
-    backoff: Backoff,
-    log: RegistrationLog,
-    /// The last line that was logged about a failure, and how often.
-    repeated: Option<(String, u32)>,
-}
-
-/// Why there is no tunnel now.
-enum Outage {
-    Open(OpenError),
-    Lost(io::Error),
-    Closed,
-    Timeout,
-    Protocol(WireError),
-    /// The relay turned the whole request away.
-    Status(u16),
-    /// The relay took none of the kites.
-    Refused(Failure),
-    /// The tunnel flew for this long.
-    Ended(TunnelEnd, Duration),
+    pub(super) session_id: Option<String>,
+    /// Addresses that came to nothing after they had taken a connection, the
+    /// latest first.
+    last: VecDeque<SocketAddr>,
+    pub(super) log: RegistrationLog,
+    outages: OutageLog,
 }
 
 impl Supervisor {
-    pub(super) fn new(context: Rc<Context>, relay: RelayAddress) -> Self {
-        let has_names = match &context.settings.security {
-            Security::Tls(tls) => !tls.names.is_empty(),
-            Security::Plain => false,
-        };
+    pub(super) fn new(context: &Rc<Context>, endpoint: Endpoint, post: Rc<Post>) -> Self {
+        let plan = context.plan();
+        let now = Instant::now();
         Self {
-            context,
-            relay,
-            opening: OpeningChoice::new(has_names),
+            context: Rc::clone(context),
+            endpoint,
+            post,
+            care: Cell::new(Care::new(now, plan.caps())),
+            keepalive: keepalive(now, &plan),
+            opening: OpeningChoice::new(plan.has_names()),
             session_id: None,
-            backoff: Backoff::default(),
+            last: VecDeque::new(),
             log: RegistrationLog::default(),
-            repeated: None,
+            outages: OutageLog::default(),
         }
     }
 
-    /// Never ends.
+    /// The relay has refused these kites a moment ago.
+    pub(super) fn after_refusal(self) -> Self {
+        self.with_care(|care| care.failed(Instant::now(), Failure::Refused, random_number()));
+        self
+    }
+
+    /// Ends when it is told to leave.
     pub(super) async fn run(mut self) {
-        loop {
-            let outage = self.fly().await;
-            let failure = match &outage {
-                Outage::Refused(failure) => *failure,
-                Outage::Status(_) => Failure::Refused,
-                Outage::Ended(_, lived) => {
-                    self.backoff.tunnel_ended(*lived);
-                    Failure::Network
+        while !self.post.is_leaving() {
+            let now = Instant::now();
+            match self.care.get().next(now) {
+                Next::Wait(until) => {
+                    before(until, self.post.wait()).await;
+                    if let Some(change) = self.post.take_change() {
+                        self.with_care(|care| care.change(Instant::now(), change));
+                    }
                 }
-                _ => Failure::Network,
-            };
-            let wait = self.backoff.wait(Instant::now(), failure, random_number());
-            self.log_outage(&outage, wait);
-            Timer::after(wait).await;
+                // Between tries, nothing is under way.
+                Next::Try | Next::Busy => self.attempt().await,
+            }
         }
+        let ended = Report { has_ended: true, ..Report::default() };
+        self.post.tell_back(|report| *report = ended);
     }
 
     /// One try: from the connection to the end of the tunnel.
-    async fn fly(&mut self) -> Outage {
-        let kites = &self.context.settings.kites;
-        let offered = kites.iter().map(|kite| (kite.id.clone(), kite.secret.clone()));
-        let mut registration = Registration::new(offered, true, &mut fill_random);
-        match self.register(&mut registration).await {
-            Ok(registered) => self.run_tunnel(registration, registered).await,
-            Err(outage) => outage,
+    async fn attempt(&mut self) {
+        self.with_care(|care| care.begins(Instant::now()));
+        self.post.begins();
+        let plan = self.context.plan();
+        let kites = plan.offered(&self.post.kites());
+        if kites.is_empty() {
+            self.post.leave();
+            return;
+        }
+        let mut registration = Registration::new(kites, true, &mut fill_random);
+        let (post, care) = (Rc::clone(&self.post), self.care.get());
+        let care = Cell::new(care);
+        let outdated = async {
+            wait_until_outdated(&post, &care).await;
+            Err(Outage::Outdated)
+        };
+        let register = self.register(&plan, &mut registration);
+        let outcome = future::or(register, outdated).await;
+        self.care.set(care.get());
+        let outage = match outcome {
+            Ok(registered) => self.fly(&plan, registration, registered).await,
+            Err(outage) => {
+                self.keepalive.failed();
+                Some(outage)
+            }
+        };
+        self.post.tell_back(|report| {
+            report.flying.clear();
+            report.address = None;
+            report.has_moved = false;
+        });
+        let now = Instant::now();
+        match outage {
+            None => self.with_care(|care| care.renewed(now)),
+            Some(Outage::Outdated) => {
+                self.with_care(|care| care.failed(now, Failure::Network, random_number()));
+                debug!("relay {}: {}", self.endpoint.relay, Outage::Outdated);
+            }
+            Some(outage) => {
+                let failure = outage.failure();
+                let wait = self.with_care(|care| match outage {
+                    Outage::Ended(..) => care.ended(now, failure, random_number()),
+                    _ => care.failed(now, failure, random_number()),
+                });
+                self.log_outage(&outage, wait);
+            }
         }
     }
 
     /// Connects and sends the head, a second time when the relay wants its
     /// challenge answered on a new connection.
-    async fn register(&mut self, registration: &mut Registration) -> Result<Registered, Outage> {
+    async fn register(
+        &mut self,
+        plan: &Plan,
+        registration: &mut Registration,
+    ) -> Result<Registered, Outage> {
         for _ in 0..MAX_CONNECTIONS {
-            let connection = self.open().await.map_err(Outage::Open)?;
+            let connection = self.open(plan).await.map_err(Outage::Open)?;
+            let address = connection.peer_addr().ok();
             let request = registration.request(self.session_id.as_deref(), &mut fill_random);
             let handshake = exchange(&connection, &request);
-            let (answer, rest) = before(Instant::now() + HANDSHAKE_TIME, handshake)
-                .await
-                .ok_or(Outage::Timeout)??;
+            let answered =
+                before(Instant::now() + HANDSHAKE_TIME, handshake).await.ok_or(Outage::Timeout);
+            let (answer, rest) = match answered.and_then(|answered| answered) {
+                Ok(answered) => answered,
+                Err(outage) => {
+                    self.came_to_nothing(address);
+                    return Err(outage);
+                }
+            };
             let step = registration.apply(&answer);
             match step {
                 Step::Fly | Step::AnswerHere => {
@@ -139,9 +178,11 @@ impl Supervisor {
                 Step::Wait | Step::Refused => {
                     let status = answer.status.filter(|_| answer.results.is_empty());
                     if let Some(status) = status {
+                        self.came_to_nothing(address);
                         return Err(Outage::Status(status));
                     }
-                    self.log.kites(&self.relay, registration, true);
+                    self.log.kites(&self.endpoint.relay, registration, true);
+                    self.tell_refused(registration);
                     return Err(Outage::Refused(failure_of(registration)));
                 }
             }
@@ -151,19 +192,28 @@ impl Supervisor {
 
     /// Opens a connection the way that worked last; when the relay turns that
     /// away, once the other way.
-    async fn open(&mut self) -> Result<Connection, OpenError> {
-        let connector = &self.context.connector;
-        let before = self.opening;
-        let first = match connector.open(&self.relay, self.opening.opening()).await {
+    async fn open(&mut self, plan: &Plan) -> Result<Connection, OpenError> {
+        let relay = &self.endpoint.relay;
+        let addresses = Addresses {
+            only: self.endpoint.address,
+            last: self.last.iter().copied().collect(),
+            waits_for_lookup: self.care.get().tries() % 2 == 0,
+            ..Addresses::default()
+        };
+        let (connector, before) = (&plan.connector, self.opening);
+        let opened = connector.open_at(relay, &addresses, self.opening.opening()).await;
+        let first = match opened {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
         // Inside a WebSocket, there is one way only.
-        if self.context.settings.websocket || !self.opening.failed(&first.failure) {
+        if plan.settings.websocket || !self.opening.failed(&first.failure) {
+            self.came_to_nothing(addresses.reached.get());
             return Err(first);
         }
         debug!("{first}; trying the other way");
-        connector.open(&self.relay, self.opening.opening()).await.map_err(|second| {
+        let opened = connector.open_at(relay, &addresses, self.opening.opening()).await;
+        opened.map_err(|second| {
             if matches!(second.failure, OpenFailure::NotTls { .. }) {
                 // The other way is none, and the first says more of what is
                 // wrong.
@@ -171,182 +221,95 @@ impl Supervisor {
             } else {
                 self.opening.failed(&second.failure);
             }
+            self.came_to_nothing(addresses.reached.get());
             first
         })
     }
 
-    /// The tunnel's life, from the answer to the challenge on.
-    async fn run_tunnel(
-        &mut self,
-        mut registration: Registration,
-        registered: Registered,
-    ) -> Outage {
-        let Registered { connection, answer, rest, step } = registered;
-        let settings = &self.context.settings;
-        self.session_id = registration.session_id().map(str::to_owned);
-        let mut session = Session::new(SessionSettings {
-            role: Role::Agent,
-            max_streams: settings.max_streams,
-            max_header_bytes: MAX_ANSWER_BYTES,
-            compress: settings.compress && answer.zlib_chunks,
-            guard_bursts: answer.web_sockets,
-        });
-        if step == Step::AnswerHere {
-            session.send_payload(registration.answer_payload(&mut fill_random));
-        }
-        let is_flying = Cell::new(step == Step::Fly);
-        self.log.kites(&self.relay, &registration, false);
-        self.log.quota(&self.relay, &answer.quota);
-        let keepalive = Duration::from_secs(settings.keepalive_seconds.into());
-        let heartbeat = Heartbeat::new(Instant::now(), keepalive, may_be_pinged(&answer));
-        let tunnel = Tunnel::new(
-            connection,
-            session,
-            Rc::clone(&self.context.buffers),
-            MAX_BODY_BYTES,
-            settings.buffer_kilobytes * 1024,
-        );
-        let began = Instant::now();
-        let refused = Cell::new(None);
-        let over = Notify::default();
-        let mut on_news = |session: &mut Session, news: News| match news {
-            News::Quota(quota) => self.log.quota(&self.relay, &quota),
-            News::Answer(answer) => {
-                let step = registration.apply(&answer);
-                let is_final = matches!(step, Step::Reconnect | Step::Refused);
-                self.log.kites(&self.relay, &registration, is_final);
-                self.log.quota(&self.relay, &answer.quota);
-                match step {
-                    Step::Fly => {
-                        is_flying.set(true);
-                        refused.set(None);
-                    }
-                    Step::Wait => {}
-                    Step::AnswerHere => {
-                        session.send_payload(registration.answer_payload(&mut fill_random));
-                    }
-                    Step::Reconnect | Step::Refused => {
-                        refused.set(Some(failure_of(&registration)));
-                        over.notify();
-                    }
-                }
-                if let Some(id) = registration.session_id() {
-                    self.session_id = Some(id.to_owned());
-                }
-            }
-            // Only agents ask for kites.
-            News::Request(_) => {}
-        };
-        let mut streams = Streams::new(
-            self.context.executor,
-            Rc::clone(&self.context.visitors),
-            settings.max_streams,
-            &mut on_news,
-        );
-        let run = async { Some(tunnel.run(&rest, heartbeat, &mut streams).await) };
-        let unanswered = async {
-            Timer::after(CHALLENGE_TIME).await;
-            if is_flying.get() {
-                future::pending::<()>().await;
-            }
-            None
-        };
-        // There is nothing to wait for, and the next try may be of use soon.
-        let turned_away = async {
-            over.wait().await;
-            None
-        };
-        let end = future::or(run, future::or(unanswered, turned_away)).await;
-        self.log.tunnel_ended();
-        match (refused.get(), end) {
-            (Some(failure), _) => Outage::Refused(failure),
-            (None, None) => Outage::Timeout,
-            (None, Some(end)) => Outage::Ended(end, began.elapsed()),
+    /// Another address of the relay, if there is one, goes first next time.
+    fn came_to_nothing(&mut self, address: Option<SocketAddr>) {
+        let Some(address) = address else { return };
+        self.last.retain(|last| *last != address);
+        self.last.push_front(address);
+        self.last.truncate(MAX_LAST);
+        // The one that failed longest ago is the best of the bad.
+        self.last.make_contiguous().sort_by_key(|last| *last == address);
+    }
+
+    /// The relay is good: what was held against its addresses is forgotten.
+    pub(super) fn is_well(&mut self) {
+        self.last.clear();
+        if let Some(line) = self.outages.is_back(Instant::now()) {
+            info!("relay {}: {line}", self.endpoint.relay);
         }
     }
 
-    /// Tells about an outage once; the same one again is counted.
+    /// Tells which kites the relay has refused.
+    pub(super) fn tell_refused(&self, registration: &Registration) {
+        let refused = registration
+            .kites()
+            .filter(|(_, state)| matches!(state, KiteState::Refused(_) | KiteState::Duplicate));
+        let refused: Vec<_> = refused.map(|(id, _)| id.clone()).collect();
+        self.post.tell_back(|report| report.refused = refused);
+    }
+
+    pub(super) fn with_care<T>(&self, change: impl FnOnce(&mut Care) -> T) -> T {
+        let mut care = self.care.get();
+        let result = change(&mut care);
+        self.care.set(care);
+        result
+    }
+
+    /// Tells about an outage, unless it was told.
     fn log_outage(&mut self, outage: &Outage, wait: Duration) {
         let text = match outage {
             Outage::Open(error) => error.to_string(),
-            other => format!("relay {}: {other}", self.relay),
+            other => format!("relay {}: {other}", self.endpoint.relay),
         };
-        match &mut self.repeated {
-            Some((last, tries)) if *last == text && !matches!(outage, Outage::Ended(..)) => {
-                *tries += 1;
-                // One line for 2, 4, 8 ... tries says that it is still tried.
-                if tries.is_power_of_two() {
-                    warn!("{text} (after {tries} tries)");
-                }
-            }
-            repeated => {
-                warn!("{text}; next try in {:.0} s", wait.as_secs_f64().ceil());
-                *repeated = Some((text, 1));
-            }
+        let clock = Civil::now().to_string();
+        if let Some(line) = self.outages.failed(Instant::now(), &clock, &text, wait) {
+            warn!("{line}");
         }
     }
 }
 
-/// A relay that answered.
-struct Registered {
-    connection: Connection,
-    answer: Answer,
-    /// What came glued to the answer.
-    rest: Vec<u8>,
-    step: Step,
-}
-
-/// Sends the head of the handshake and reads the relay's.
-async fn exchange(connection: &Connection, request: &[u8]) -> Result<(Answer, Vec<u8>), Outage> {
-    let mut left = request;
-    while !left.is_empty() {
-        match connection.try_write(left) {
-            Ok(taken) => left = &left[taken..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.writable().await.map_err(Outage::Lost)?;
-            }
-            Err(error) => return Err(Outage::Lost(error)),
-        }
-    }
-    while let Err(error) = connection.try_flush() {
-        if error.kind() != io::ErrorKind::WouldBlock {
-            return Err(Outage::Lost(error));
-        }
-        connection.writable().await.map_err(Outage::Lost)?;
-    }
-    let mut head = HeadReader::new(MAX_ANSWER_BYTES);
-    let mut buffer = vec![0; 4096];
+/// Waits until a try that is under way had better begin anew, or the supervisor
+/// is to leave.
+async fn wait_until_outdated(post: &Post, care: &Cell<Care>) {
+    let mut again_at = None;
     loop {
-        match connection.try_read(&mut buffer) {
-            Ok(0) => return Err(Outage::Closed),
-            Ok(length) => {
-                let mut input = &buffer[..length];
-                if let Some(head) = head.read(&mut input).map_err(Outage::Protocol)? {
-                    let answer = Answer::parse(head).map_err(Outage::Protocol)?;
-                    return Ok((answer, input.to_vec()));
+        match again_at {
+            Some(at) => {
+                before(at, post.wait()).await;
+                if Instant::now() >= at {
+                    return;
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.readable().await.map_err(Outage::Lost)?;
-            }
-            Err(error) => return Err(Outage::Lost(error)),
+            None => post.wait().await,
+        }
+        if post.is_leaving() {
+            return;
+        }
+        if let Some(change) = post.take_change() {
+            let mut told = care.get();
+            again_at = told.change(Instant::now(), change).or(again_at);
+            care.set(told);
         }
     }
 }
 
-/// A relay that does not know the protocol `minecraft` is of the age that dies
-/// of an agent's PING (`protocol.md` 18).
-fn may_be_pinged(answer: &Answer) -> bool {
-    answer.protocols.iter().any(|protocol| protocol.eq_ignore_ascii_case("minecraft"))
+fn keepalive(now: Instant, plan: &Plan) -> Keepalive {
+    let seconds = plan.settings.keepalive_seconds.into();
+    Keepalive::new(now, Duration::from_secs(seconds), plan.settings.adapts_keepalive)
 }
 
 /// How long to stay away, now that no kite flies.
-fn failure_of(registration: &Registration) -> Failure {
+pub(super) fn failure_of(registration: &Registration) -> Failure {
     let all_are_duplicates = registration.kites().all(|(_, state)| *state == KiteState::Duplicate);
     if all_are_duplicates { Failure::Duplicate } else { Failure::Refused }
 }
 
-fn fill_random(bytes: &mut [u8]) {
+pub(super) fn fill_random(bytes: &mut [u8]) {
     // getrandom(2) fails on kernels before 3.17 only, where `ring` reads
     // /dev/urandom; without either, signatures would repeat but stay valid.
     let _ = SystemRandom::new().fill(bytes);
@@ -356,28 +319,4 @@ fn random_number() -> u32 {
     let mut bytes = [0; 4];
     fill_random(&mut bytes);
     u32::from_ne_bytes(bytes)
-}
-
-impl fmt::Display for Outage {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open(error) => write!(formatter, "{error}"),
-            Self::Lost(error) => write!(formatter, "the connection was lost: {error}"),
-            Self::Closed => formatter.write_str("it closed the connection instead of answering"),
-            Self::Timeout => formatter.write_str("it accepted the connection and does not answer"),
-            Self::Protocol(error) => write!(formatter, "it sent {error}; is it a PageKite relay?"),
-            Self::Status(403) => formatter.write_str(
-                "it turned this agent away (HTTP 403): this address is not let in, or too many \
-                 kites from here were refused",
-            ),
-            Self::Status(503) => formatter.write_str("it turned this agent away (HTTP 503)"),
-            Self::Status(status) => write!(
-                formatter,
-                "it answers like a web server (HTTP {status}), not like a PageKite relay; is the \
-                 port right?"
-            ),
-            Self::Refused(_) => formatter.write_str("it took none of the kites"),
-            Self::Ended(end, _) => formatter.write_str(&end.told_of("relay")),
-        }
-    }
 }

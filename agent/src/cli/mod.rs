@@ -23,7 +23,7 @@ pub use check::describe;
 #[cfg(feature = "relay")]
 pub use relay::{DEFAULT_RELAY_CONFIG, describe_relay};
 
-use crate::config::{ConfigError, Environment, Host, Problems, Settings, printable};
+use crate::config::{ConfigError, Environment, Host, Problems, Settings, Source, printable};
 #[cfg(feature = "relay")]
 use crate::config::{RelaySettings, RelaySources};
 
@@ -46,8 +46,8 @@ pub const DEFAULT_CONFIG: &str = "/etc/kitelet.d";
 pub enum Outcome {
     /// It ends with this code.
     Exit(u8),
-    /// It flies kites.
-    Start(Box<Settings>),
+    /// It flies kites, and may load its configuration again.
+    Start(Box<Settings>, Vec<Source>),
     /// It is a relay, and may load its configuration again.
     #[cfg(feature = "relay")]
     Relay(Box<RelaySettings>, RelaySources),
@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
     let (mut output, mut errors) = (std::io::stdout(), std::io::stderr());
     match command(arguments, &Host, &mut output, &mut errors) {
         Outcome::Exit(code) => ExitCode::from(code),
-        Outcome::Start(settings) => run::start(*settings),
+        Outcome::Start(settings, sources) => run::start(*settings, &sources),
         #[cfg(feature = "relay")]
         Outcome::Relay(settings, sources) => relay::start(*settings, sources),
         #[cfg(feature = "relay")]

@@ -12,6 +12,8 @@ use super::EXIT_STOPPED;
 use super::{DEFAULT_CONFIG, EXIT_CONFIG, Outcome, bad_config, say_warnings};
 #[cfg(unix)]
 use crate::agent;
+#[cfg(unix)]
+use crate::config::Host;
 use crate::config::{Environment, Settings, Source, load};
 #[cfg(unix)]
 use crate::system::log;
@@ -41,7 +43,7 @@ pub(super) fn start_with(
     match load(sources, environment) {
         Ok(loaded) => {
             say_warnings(errors, &loaded.warnings);
-            Outcome::Start(Box::new(loaded.settings))
+            Outcome::Start(Box::new(loaded.settings), sources.to_vec())
         }
         Err(error) => bad_config(errors, &error),
     }
@@ -49,7 +51,7 @@ pub(super) fn start_with(
 
 /// Says that this is no place for kites.
 #[cfg(not(unix))]
-pub(super) fn start(_: Settings) -> ExitCode {
+pub(super) fn start(_: Settings, _: &[Source]) -> ExitCode {
     let text =
         "kitelet: on this system, kites are visited only (kitelet connect); they fly from Linux";
     super::say(&mut std::io::stderr(), text);
@@ -58,9 +60,9 @@ pub(super) fn start(_: Settings) -> ExitCode {
 
 /// Flies the kites until a signal comes.
 #[cfg(unix)]
-pub(super) fn start(settings: Settings) -> ExitCode {
+pub(super) fn start(settings: Settings, sources: &[Source]) -> ExitCode {
     log::start(LevelFilter::Info);
-    match agent::run(settings) {
+    match agent::run(settings, &|| load(sources, &Host)) {
         Ok(()) => ExitCode::from(EXIT_STOPPED),
         Err(problem) => {
             error!("{problem}");

@@ -32,7 +32,7 @@ fn with_home(files: &[(&str, &str)]) -> Fake {
 fn start(line: &str, environment: &Fake) -> Settings {
     let ran = run(line, environment);
     match ran.outcome {
-        Outcome::Start(settings) => *settings,
+        Outcome::Start(settings, _) => *settings,
         other => panic!("{line}: {other:?} {}", ran.errors),
     }
 }

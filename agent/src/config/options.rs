@@ -92,6 +92,8 @@ pub(super) enum Action {
     Frontends,
     DynDns,
     KeepAlive,
+    Retry,
+    LateRetry,
     Proxy,
     SocksProxy,
     NoProxy,

@@ -18,6 +18,12 @@ use super::source::{Source, resolve_path};
 pub const DEFAULT_KEEPALIVE_SECONDS: u32 = 116;
 /// Fewest seconds for `keepalive` (features D).
 pub const MIN_KEEPALIVE_SECONDS: u32 = 20;
+/// Longest wait for another try while an outage is young (`retry_max`).
+pub const DEFAULT_RETRY_SECONDS: u32 = 15;
+/// Longest wait for another try after ten minutes (`late_retry_max`).
+pub const DEFAULT_LATE_RETRY_SECONDS: u32 = 60;
+/// Most seconds for either.
+pub const MAX_RETRY_SECONDS: u32 = 3600;
 /// Most seconds for `keepalive`; a day, after which nothing is kept alive.
 pub const MAX_KEEPALIVE_SECONDS: u32 = 86_400;
 /// Streams of a tunnel when `max_streams` is not set.
@@ -60,6 +66,9 @@ pub(super) fn resolve(
         compress: false,
         websocket: None,
         keepalive_seconds: DEFAULT_KEEPALIVE_SECONDS,
+        adapts_keepalive: true,
+        retry_seconds: DEFAULT_RETRY_SECONDS,
+        late_retry_seconds: DEFAULT_LATE_RETRY_SECONDS,
         max_streams: DEFAULT_MAX_STREAMS,
         buffer_kilobytes: DEFAULT_BUFFER_KILOBYTES,
     };
@@ -85,6 +94,9 @@ struct Resolver<'a> {
     /// Where tunnels inside a WebSocket were asked for.
     websocket: Option<Place>,
     keepalive_seconds: u32,
+    adapts_keepalive: bool,
+    retry_seconds: u32,
+    late_retry_seconds: u32,
     max_streams: usize,
     buffer_kilobytes: usize,
 }
@@ -157,7 +169,16 @@ impl Resolver<'_> {
             Action::KeepAlive => {
                 let (seconds, doubt) = keepalive(value)?;
                 self.keepalive_seconds = seconds;
+                self.adapts_keepalive = value.eq_ignore_ascii_case("auto");
                 doubt.iter().for_each(|doubt| self.warn(line, doubt));
+                Ok(())
+            }
+            Action::Retry => {
+                self.retry_seconds = retry_seconds(value)?;
+                Ok(())
+            }
+            Action::LateRetry => {
+                self.late_retry_seconds = retry_seconds(value)?;
                 Ok(())
             }
             Action::Buffers => {
@@ -309,6 +330,9 @@ impl Resolver<'_> {
             compress: self.compress,
             websocket: self.websocket.is_some(),
             keepalive_seconds: self.keepalive_seconds,
+            adapts_keepalive: self.adapts_keepalive,
+            retry_seconds: self.retry_seconds,
+            late_retry_seconds: self.late_retry_seconds.max(self.retry_seconds),
             max_streams: self.max_streams,
             buffer_kilobytes: self.buffer_kilobytes,
         })
@@ -344,6 +368,11 @@ pub(super) fn write_to(sources: &[Source]) -> PathBuf {
         _ => None,
     });
     named.or(first).cloned().unwrap_or_else(|| Path::new("the configuration").to_owned())
+}
+
+fn retry_seconds(value: &str) -> Result<u32, String> {
+    let seconds = number(value, 1..=MAX_RETRY_SECONDS as usize, "seconds")?;
+    Ok(u32::try_from(seconds).unwrap_or(MAX_RETRY_SECONDS))
 }
 
 /// Reads `keepalive`, in seconds; what is used in place of too few is told.

@@ -31,6 +31,14 @@ pub struct Settings {
     /// Seconds of silence before the relay is asked for a sign of life
     /// (`keepalive`), 20 to 86400; 116 without one and for `auto`.
     pub keepalive_seconds: u32,
+    /// Whether that is shortened where the path forgets silent tunnels earlier
+    /// (`keepalive = auto`, or none).
+    pub adapts_keepalive: bool,
+    /// Longest wait before another try to reach a relay, in seconds, during the
+    /// first ten minutes of an outage (`retry_max`), 1 to 3600.
+    pub retry_seconds: u32,
+    /// The same after that (`late_retry_max`), 1 to 3600.
+    pub late_retry_seconds: u32,
     /// Streams that one tunnel may hold at the same time (`max_streams`), 1 to
     /// 65536.
     pub max_streams: usize,

@@ -87,6 +87,8 @@ pub(super) const PAGEKITE: &[Row] = &[
     Row::new("noall", Alone, Harmless),
     Row::new("new", Alone, Harmless).letter('N'),
     Row::new("dyndns", Needed, Handled(DynDns)).letter('D'),
+    Row::new("retry_max", Needed, Handled(Retry)),
+    Row::new("late_retry_max", Needed, Handled(LateRetry)),
     Row::new("keepalive", Needed, Handled(KeepAlive)).relay(Handled(R::KeepAlive)),
     Row::new("proxy", Needed, Handled(Proxy)),
     Row::new("noproxy", Alone, Handled(NoProxy)).relay(Harmless),

@@ -46,6 +46,9 @@ fn everything_has_a_default() {
         compress: false,
         websocket: false,
         keepalive_seconds: DEFAULT_KEEPALIVE_SECONDS,
+        adapts_keepalive: true,
+        retry_seconds: DEFAULT_RETRY_SECONDS,
+        late_retry_seconds: DEFAULT_LATE_RETRY_SECONDS,
         max_streams: DEFAULT_MAX_STREAMS,
         buffer_kilobytes: DEFAULT_BUFFER_KILOBYTES,
     };

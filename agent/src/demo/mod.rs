@@ -138,6 +138,9 @@ fn agent_settings(port: u16, pin: Pin, secret: &Secret, service: &Service) -> Se
         compress: false,
         websocket: false,
         keepalive_seconds: crate::config::DEFAULT_KEEPALIVE_SECONDS,
+        adapts_keepalive: false,
+        retry_seconds: crate::config::DEFAULT_RETRY_SECONDS,
+        late_retry_seconds: crate::config::DEFAULT_LATE_RETRY_SECONDS,
         max_streams: 256,
         buffer_kilobytes: crate::config::DEFAULT_BUFFER_KILOBYTES,
     }

@@ -8,6 +8,7 @@ use rustls::client::ClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, Connection as Session};
 
+use super::addresses::Addresses;
 use super::clear_connect::{ClearConnectError, clear_connect};
 use super::connection::Connection;
 use super::handshake::handshake;
@@ -146,7 +147,20 @@ impl Connector {
         relay: &RelayAddress,
         opening: Opening,
     ) -> Result<Connection, OpenError> {
-        self.try_open(relay, opening).await.map_err(|failure| OpenError {
+        self.open_at(relay, &Addresses::default(), opening).await
+    }
+
+    /// As [`Self::open`], with what is known about the relay's addresses.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_at(
+        &self,
+        relay: &RelayAddress,
+        addresses: &Addresses,
+        opening: Opening,
+    ) -> Result<Connection, OpenError> {
+        self.try_open(relay, addresses, opening).await.map_err(|failure| OpenError {
             relay: relay.clone(),
             has_names: self.tls.as_ref().is_some_and(|tls| tls.name.is_some()),
             failure,
@@ -156,9 +170,11 @@ impl Connector {
     async fn try_open(
         &self,
         relay: &RelayAddress,
+        known: &Addresses,
         opening: Opening,
     ) -> Result<Connection, OpenFailure> {
-        let socket = reach(relay, &self.proxy, self.options, self.timeouts).await?;
+        known.reached.set(None);
+        let socket = reach(relay, known, &self.proxy, self.options, self.timeouts).await?;
         let Some(tls) = &self.tls else {
             let connection = Connection::plain(socket);
             return self.finish(connection, &relay.host, relay.port, HTTP_PORT).await;

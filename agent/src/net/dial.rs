@@ -90,8 +90,10 @@ pub(super) async fn connect_any(
         start_next: true,
         pace: Timer::after(ATTEMPT_DELAY),
     };
+    let began = Instant::now();
     let winner = wait::before(deadline, poll_fn(|context| race.poll(context))).await;
     if let Some(Some((address, socket))) = winner {
+        let options = options.patient(began.elapsed());
         return match options.apply(socket.get_ref()) {
             Ok(()) => Ok(socket),
             Err(error) => Err(race.lost(host, port, FailedAttempt { address, error })),

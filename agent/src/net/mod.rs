@@ -7,6 +7,7 @@
 //! has a deadline by the monotonic clock.
 
 mod acceptor;
+mod addresses;
 mod certificate;
 mod clear_connect;
 mod connection;
@@ -35,6 +36,7 @@ pub mod websocket;
 mod whole;
 
 pub use acceptor::{AcceptError, Acceptor, TLS_ACCESS_DENIED};
+pub use addresses::{Addresses, PATIENCE_WITH_MEMORY};
 pub use certificate::{CertificateFault, CertificateProblem};
 pub use connection::{Connection, OUTGOING_LIMIT};
 pub use connector::{

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use async_io::Async;
 
+use super::addresses::Addresses;
 use super::connector::Timeouts;
 use super::dial::{DialError, connect_any};
 use super::open_error::OpenFailure;
@@ -19,16 +20,18 @@ use crate::config::{Proxy, ProxyKind, ProxySettings, RelayAddress};
 /// length (RFC 1928 section 4), DNS names are no longer either.
 const MAX_HOST_BYTES: usize = 255;
 
-/// Connects to `relay` the way that `proxy` says.
+/// Connects to `relay` the way that `proxy` says. What is `known` of its
+/// addresses is of use without a proxy only.
 pub(super) async fn reach(
     relay: &RelayAddress,
+    known: &Addresses,
     proxy: &ProxySettings,
     options: SocketOptions,
     timeouts: Timeouts,
 ) -> Result<Async<TcpStream>, OpenFailure> {
     match proxy.to(relay) {
         None if relay.is_onion() => Err(OpenFailure::Onion),
-        None => straight(relay, options, timeouts).await,
+        None => straight(relay, known, options, timeouts).await,
         Some(proxy) => through(proxy, relay, options, timeouts).await.map_err(|failure| {
             OpenFailure::Proxy(Box::new(ProxyError { proxy: proxy.to_string(), failure }))
         }),
@@ -37,12 +40,16 @@ pub(super) async fn reach(
 
 async fn straight(
     relay: &RelayAddress,
+    known: &Addresses,
     options: SocketOptions,
     timeouts: Timeouts,
 ) -> Result<Async<TcpStream>, OpenFailure> {
-    let addresses = resolve(&relay.host, relay.port).await.map_err(OpenFailure::Resolve)?;
+    let addresses = known.of(relay).await.map_err(OpenFailure::Resolve)?;
     let deadline = Instant::now() + timeouts.dial;
-    connect_any(&relay.host, addresses, options, deadline).await.map_err(OpenFailure::Dial)
+    let socket =
+        connect_any(&relay.host, addresses, options, deadline).await.map_err(OpenFailure::Dial)?;
+    known.reached.set(socket.get_ref().peer_addr().ok());
+    Ok(socket)
 }
 
 /// Nothing but the proxy's own name is looked up here.

@@ -5,8 +5,12 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use rustix::net::sockopt;
+
+/// Repetitions that the kernel gets time for.
+const ROUND_TRIPS: u32 = 8;
 
 /// A connected stream of bytes, be it TCP, TLS or a Unix socket. Everything
 /// works on `&self`, so that a task that reads and a task that writes can share
@@ -63,18 +67,26 @@ pub struct SocketOptions {
     /// kernel may leave bytes unacknowledged. 0 is the kernel's own patience,
     /// about a quarter of an hour.
     pub user_timeout: u32,
+    /// `TCP_THIN_LINEAR_TIMEOUTS` (Linux's tcp-thin.txt): a lost heartbeat is
+    /// repeated after even pauses instead of ever longer ones.
+    pub thin: bool,
 }
 
-/// Time after which a path that swallows everything is given up. Long enough
-/// for a mobile link with seconds of delay and lost packets.
-const TUNNEL_USER_TIMEOUT_MILLISECONDS: u32 = 30_000;
+/// Time after which a path that swallows everything is given up, where the
+/// round trip is short: with a sign of life each five seconds while streams are
+/// open, a dead path is noticed within 25.
+const TUNNEL_USER_TIMEOUT_MILLISECONDS: u32 = 20_000;
+/// The longest such time, for round trips of seconds.
+const MAX_TUNNEL_USER_TIMEOUT_MILLISECONDS: u32 = 60_000;
+/// A visitor who takes nothing for this long has vanished.
+const VISITOR_USER_TIMEOUT_MILLISECONDS: u32 = 120_000;
 
 impl SocketOptions {
     /// For a connection to a relay. Its liveness is the protocol's business
     /// (`protocol.md` 10), but for relays that must not be asked for an
     /// answer: there only the kernel notices a dead path.
     pub const TUNNEL: Self =
-        Self { keepalive: true, user_timeout: TUNNEL_USER_TIMEOUT_MILLISECONDS };
+        Self { keepalive: true, user_timeout: TUNNEL_USER_TIMEOUT_MILLISECONDS, thin: true };
 
     /// For a visitor's connection to a relay: like one to a service, it may
     /// have to outlast a train's tunnel, and `ssh` has a heartbeat of its own.
@@ -82,12 +94,25 @@ impl SocketOptions {
 
     /// For a connection to a service: an idle `ssh` may stay for days, a
     /// service whose machine is gone must be noticed some time.
-    pub const SERVICE: Self = Self { keepalive: true, user_timeout: 0 };
+    pub const SERVICE: Self = Self { keepalive: true, user_timeout: 0, thin: false };
 
     /// For a visitor's connection to a relay: one who vanished in the middle of
     /// an answer must not keep a stream for a quarter of an hour.
     pub const VISITOR: Self =
-        Self { keepalive: true, user_timeout: 4 * TUNNEL_USER_TIMEOUT_MILLISECONDS };
+        Self { keepalive: true, user_timeout: VISITOR_USER_TIMEOUT_MILLISECONDS, thin: false };
+
+    /// The same for a path that took `connecting` for a connection: a mobile
+    /// link of seconds needs more time for the kernel's repetitions.
+    #[must_use]
+    pub fn patient(mut self, connecting: Duration) -> Self {
+        if self.thin {
+            let extra = connecting.saturating_mul(ROUND_TRIPS).as_millis();
+            let timeout = u128::from(self.user_timeout).saturating_add(extra);
+            let timeout = timeout.min(MAX_TUNNEL_USER_TIMEOUT_MILLISECONDS.into());
+            self.user_timeout = u32::try_from(timeout).unwrap_or(self.user_timeout);
+        }
+        self
+    }
 
     /// Sets the options.
     ///
@@ -98,8 +123,14 @@ impl SocketOptions {
         sockopt::set_socket_keepalive(socket, self.keepalive)?;
         // Other systems have no such option, and only visitors run there.
         #[cfg(target_os = "linux")]
-        if self.user_timeout > 0 {
-            sockopt::set_tcp_user_timeout(socket, self.user_timeout)?;
+        {
+            if self.user_timeout > 0 {
+                sockopt::set_tcp_user_timeout(socket, self.user_timeout)?;
+            }
+            if self.thin {
+                // It helps where it is known.
+                let _ = sockopt::set_tcp_thin_linear_timeouts(socket, true);
+            }
         }
         Ok(())
     }

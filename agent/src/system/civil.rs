@@ -1,6 +1,7 @@
 //! The calendar in UTC, for lines of logs and nothing else.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A second of the civil calendar in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,12 @@ pub struct Civil {
 }
 
 impl Civil {
+    /// What this machine's clock says.
+    pub fn now() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::at(now.as_secs())
+    }
+
     /// What it is so many seconds after the begin of 1970.
     pub fn at(unix_seconds: u64) -> Self {
         let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);

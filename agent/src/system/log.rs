@@ -8,7 +8,6 @@
 //! only.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::civil::Civil;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -50,8 +49,7 @@ impl Log for Sink {
         let _ = if self.to_journal {
             write!(line, "<{}>{}", priority(record.level()), record.args())
         } else {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            write!(line, "{} {:<5} {}", Civil::at(now.as_secs()), record.level(), record.args())
+            write!(line, "{} {:<5} {}", Civil::now(), record.level(), record.args())
         };
         line.truncate(MAX_LINE_BYTES);
         for byte in &mut line {

@@ -1,5 +1,6 @@
 //! The host: log sink, signals, limits of the process.
 
+pub mod addresses;
 pub mod civil;
 pub mod limits;
 pub mod log;

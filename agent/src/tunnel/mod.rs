@@ -23,6 +23,7 @@ mod transfer;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -69,6 +70,10 @@ pub(crate) struct Tunnel {
     watched: Cell<Option<Instant>>,
     /// Rung when the session has another one.
     deadline_changed: Notify,
+    /// The other end is to be asked for a sign of life at once.
+    in_doubt: Cell<bool>,
+    /// Rung when the last stream is forgotten.
+    emptied: Notify,
     /// When the last byte came from the other end.
     heard: Cell<Instant>,
     /// Rung when one comes.
@@ -80,6 +85,8 @@ pub(crate) struct Tunnel {
     failing: Notify,
     /// It has ended: nothing moves any more.
     is_over: Cell<bool>,
+    /// Streams were open then.
+    ended_with_streams: Cell<bool>,
 }
 
 /// What all tunnels of a thread read into, one at a time, so that idle ones
@@ -191,6 +198,7 @@ struct EndStreams<'a>(&'a Tunnel);
 impl Drop for EndStreams<'_> {
     fn drop(&mut self) {
         self.0.is_over.set(true);
+        self.0.ended_with_streams.set(self.0.stream_count() > 0);
         for stream in std::mem::take(&mut *self.0.streams.borrow_mut()).into_values() {
             stream.give_up(self.0, "the tunnel ended");
         }
@@ -225,11 +233,14 @@ impl Tunnel {
             drained: Notify::default(),
             watched: Cell::new(None),
             deadline_changed: Notify::default(),
+            in_doubt: Cell::new(false),
+            emptied: Notify::default(),
             heard: Cell::new(Instant::now()),
             hearing: Bell::new(),
             failure: Cell::new(None),
             failing: Notify::default(),
             is_over: Cell::new(false),
+            ended_with_streams: Cell::new(false),
         })
     }
 
@@ -267,7 +278,10 @@ impl Tunnel {
         loop {
             let now = Instant::now();
             let mut beating = heartbeat.get();
-            let next = match beating.beat(now) {
+            if self.in_doubt.take() {
+                beating.doubt(now);
+            }
+            let next = match beating.beat(now, self.stream_count() > 0) {
                 Beat::Dead => return,
                 Beat::Send(sign) => {
                     self.session.borrow_mut().show_life(sign);
@@ -303,7 +317,13 @@ impl Tunnel {
 
     /// Takes a stream in; the one that had its number before is given up.
     pub(crate) fn add(&self, stream: u32, serving: Rc<dyn Stream>) {
-        let old = self.streams.borrow_mut().insert(stream, serving);
+        let mut streams = self.streams.borrow_mut();
+        if streams.is_empty() {
+            // From now on somebody waits for the other end.
+            self.deadline_changed.notify();
+        }
+        let old = streams.insert(stream, serving);
+        drop(streams);
         if let Some(old) = old {
             old.give_up(self, "the relay gave its number away");
         }
@@ -318,6 +338,9 @@ impl Tunnel {
             .is_some_and(|known| std::ptr::addr_eq(&raw const **known, serving));
         if is_same {
             streams.remove(&stream);
+            if streams.is_empty() {
+                self.emptied.notify();
+            }
         }
         is_same
     }
@@ -325,6 +348,39 @@ impl Tunnel {
     /// Streams that are known here.
     pub(crate) fn stream_count(&self) -> usize {
         self.streams.borrow().len()
+    }
+
+    /// Waits until no stream is known here.
+    pub(crate) async fn wait_until_empty(&self) {
+        while self.stream_count() > 0 {
+            self.emptied.wait().await;
+        }
+    }
+
+    /// The path may have changed: asks the other end for a sign of life.
+    pub(crate) fn doubt(&self) {
+        self.in_doubt.set(true);
+        self.deadline_changed.notify();
+    }
+
+    /// Says goodbye on the connection, as far as that goes at once.
+    pub(crate) fn hang_up(&self) {
+        // The other end notices the closed socket as well.
+        let _ = self.connection.shutdown();
+        let _ = self.connection.try_flush();
+    }
+
+    /// The connection's addresses, ours and the other end's.
+    ///
+    /// # Errors
+    /// When the kernel has forgotten the connection.
+    pub(crate) fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.connection.local_addr()?, self.connection.peer_addr()?))
+    }
+
+    /// Whether streams were open when the tunnel ended.
+    pub(crate) fn ended_with_streams(&self) -> bool {
+        self.ended_with_streams.get()
     }
 
     /// Whether this stream is known here.

@@ -37,7 +37,9 @@ pub use flow::{
 };
 pub use head::HeadReader;
 pub use headers::{Eof, Headers, lines};
-pub use heartbeat::{ANSWER_TIME, Beat, Heartbeat};
+pub use heartbeat::{
+    BUSY_ANSWER_TIME, BUSY_SILENCE, Beat, Heartbeat, IDLE_ANSWER_TIME, ROUND_TRIPS,
+};
 pub use inflate::Inflater;
 pub use kite::{KiteId, KiteIdError, MAX_DOMAIN_BYTES, MAX_PROTOCOL_BYTES};
 pub use registration::{KiteState, Random, Registration, Step};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,6 +25,24 @@ pub struct Agent {
     log: Arc<Mutex<String>>,
     is_read: Arc<AtomicBool>,
     config: PathBuf,
+    relay_port: u16,
+}
+
+fn write_config(path: &Path, relay_port: u16, lines: &str) {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .expect("a file for the configuration");
+    let text = format!("frontend = 127.0.0.1:{relay_port}\n{lines}\n");
+    file.write_all(text.as_bytes()).expect("written");
+}
+
+/// The line for a kite `raw:kite.test` whose service is at `port`.
+pub fn raw_service(port: u16) -> String {
+    format!("service_on = raw:kite.test:127.0.0.1:{port}:SECRET\n")
 }
 
 impl Agent {
@@ -41,7 +59,7 @@ impl Agent {
 
     /// An agent with one kite `raw:kite.test` for the service at `port`.
     pub fn with_raw(relay: &FakeRelay, port: u16) -> Self {
-        Self::start(relay, &format!("service_on = raw:kite.test:127.0.0.1:{port}:SECRET\n"))
+        Self::start(relay, &raw_service(port))
     }
 
     pub fn start_at(relay_port: u16, lines: &str) -> Self {
@@ -67,15 +85,7 @@ impl Agent {
         let name = format!("agent-{}-{number}.rc", std::process::id());
         let config = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let lines = lines.replace("SECRET", SECRET);
-        let text = format!("frontend = 127.0.0.1:{relay_port}\n{lines}\n");
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&config)
-            .expect("a file for the configuration");
-        file.write_all(text.as_bytes()).expect("written");
+        write_config(&config, relay_port, &lines);
         let mut child = command
             .args(["run", "-c"])
             .arg(&config)
@@ -100,7 +110,19 @@ impl Agent {
                 log.push('\n');
             }
         });
-        Self { child, log, is_read, config }
+        Self { child, log, is_read, config, relay_port }
+    }
+
+    /// Gives the agent of a relay in clear other lines, which it reads when it
+    /// is told to.
+    pub fn rewrite(&self, lines: &str) {
+        let lines = format!("nossl\n{lines}").replace("SECRET", SECRET);
+        write_config(&self.config, self.relay_port, &lines);
+    }
+
+    /// Sends SIGTERM.
+    pub fn ask_to_end(&self) {
+        kill_process(self.pid(), Signal::TERM).expect("it lives");
     }
 
     pub fn log(&self) -> String {

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[allow(unused_imports)]
-pub use agent::{Agent, SECRET};
+pub use agent::{Agent, SECRET, raw_service};
 #[allow(unused_imports)]
 pub use deflater::Deflater;
 #[allow(unused_imports)]

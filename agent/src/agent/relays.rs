@@ -1,0 +1,182 @@
+//! All relays of an agent: starts and ends supervisors as [`Assignments`] has
+//! it, passes on what happens outside, and lets another configuration hold.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+use log::{error, info};
+use smol::Task;
+
+use super::assignment::{Assignments, Endpoint, Move};
+use super::care::Change;
+use super::plan::{Context, Plan};
+use super::post::Post;
+use super::reload::{changes, keeps_the_way};
+use super::supervisor::Supervisor;
+use super::trial::{Trial, Verdict};
+use crate::net::before;
+
+/// All relays of an agent.
+pub(super) struct Relays {
+    context: Rc<Context>,
+    assignments: Assignments,
+    supervisors: BTreeMap<u32, Supervised>,
+    trial: Trial,
+    /// What returns when the configuration that is on trial reaches no relay.
+    before: Option<Rc<Plan>>,
+}
+
+struct Supervised {
+    post: Rc<Post>,
+    /// Ends with this.
+    _task: Task<()>,
+}
+
+impl Relays {
+    pub(super) fn new(context: &Rc<Context>) -> Self {
+        Self {
+            context: Rc::clone(context),
+            assignments: Assignments::default(),
+            supervisors: BTreeMap::new(),
+            trial: Trial::default(),
+            before: None,
+        }
+    }
+
+    /// Looks after everything that supervisors tell, for ever; drop it to pass
+    /// on something from outside.
+    pub(super) async fn watch(&mut self) {
+        loop {
+            let deadline = self.update();
+            match deadline {
+                Some(deadline) => {
+                    before(deadline, self.context.news.wait()).await;
+                }
+                None => self.context.news.wait().await,
+            }
+        }
+    }
+
+    /// Brings everything to what is wanted; returns when to do so again, if
+    /// nothing happens before.
+    fn update(&mut self) -> Option<Instant> {
+        for (&id, supervised) in &self.supervisors {
+            self.assignments.report(id, supervised.post.report());
+        }
+        let verdict = self.judge();
+        let plan = self.context.plan();
+        let wanted: Vec<Endpoint> = plan
+            .settings
+            .relays
+            .iter()
+            .map(|relay| Endpoint { relay: relay.clone(), address: None })
+            .collect();
+        for step in self.assignments.decide(&wanted, &plan.kites()) {
+            self.take(step);
+        }
+        self.supervisors.retain(|_, supervised| !supervised.post.report().has_ended);
+        verdict
+    }
+
+    fn take(&mut self, step: Move) {
+        match step {
+            Move::Start { id, endpoint, kites, is_refused, is_successor } => {
+                if is_successor {
+                    let relay = &endpoint.relay;
+                    info!("relay {relay} has another address now; going there");
+                }
+                let post = Post::new(kites, Rc::clone(&self.context.news));
+                let mut supervisor = Supervisor::new(&self.context, endpoint, Rc::clone(&post));
+                if is_refused {
+                    supervisor = supervisor.after_refusal();
+                }
+                let task = self.context.executor.spawn(supervisor.run());
+                self.supervisors.insert(id, Supervised { post, _task: task });
+            }
+            Move::SetKites { id, kites } => self.with_post(id, |post| post.set_kites(kites)),
+            Move::Drain(id) => self.with_post(id, Post::leave),
+            Move::Stop(id) => {
+                self.supervisors.remove(&id);
+            }
+        }
+    }
+
+    fn with_post(&self, id: u32, tell: impl FnOnce(&Post)) {
+        if let Some(supervised) = self.supervisors.get(&id) {
+            tell(&supervised.post);
+        }
+    }
+
+    /// Passes on what happened outside.
+    pub(super) fn tell(&self, change: Change) {
+        for supervised in self.supervisors.values() {
+            supervised.post.tell(change);
+        }
+    }
+
+    /// Lets another configuration hold; what did not change flies on.
+    pub(super) fn reload(&mut self, plan: Plan) {
+        let old = self.context.plan();
+        let told = changes(&old.settings, &plan.settings);
+        if told.is_empty() {
+            info!("the configuration is read again; nothing has changed");
+            return;
+        }
+        info!("the configuration is read again: {}", told.join(", "));
+        if self.trial.begin(Instant::now()) {
+            // While one is on trial, what it replaced is what is known to work.
+            self.before.get_or_insert(Rc::clone(&old));
+        }
+        self.hold(&old, Rc::new(plan));
+    }
+
+    fn hold(&mut self, old: &Plan, plan: Rc<Plan>) {
+        let keeps_the_way = keeps_the_way(&old.settings, &plan.settings);
+        self.context.set_plan(plan);
+        for supervised in self.supervisors.values() {
+            supervised.post.plan_has_changed();
+            if !keeps_the_way {
+                supervised.post.renew();
+            }
+        }
+        self.tell(Change::Asked);
+    }
+
+    fn judge(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let flies = self.assignments.any_flies();
+        let mut posts = self.supervisors.values().map(|supervised| &supervised.post);
+        let flies_anew = posts.any(|post| post.flies_by_the_plan_of_now());
+        match self.trial.judge(now, flies, flies_anew) {
+            Verdict::Open(until) => until,
+            Verdict::Good => {
+                self.before = None;
+                None
+            }
+            Verdict::Bad => {
+                if let Some(before) = self.before.take() {
+                    error!(
+                        "the new configuration has reached no relay for two minutes; the one \
+                         before holds again. The files still have the new one: mend them and \
+                         reload"
+                    );
+                    let bad = self.context.plan();
+                    self.hold(&bad, before);
+                }
+                None
+            }
+        }
+    }
+
+    /// Ends all tunnels; streams get a moment to end before.
+    pub(super) async fn stop(&mut self) {
+        self.context.is_stopping.set(true);
+        for supervised in self.supervisors.values() {
+            supervised.post.leave();
+        }
+        while self.supervisors.values().any(|supervised| !supervised.post.report().has_ended) {
+            self.context.news.wait().await;
+        }
+    }
+}
