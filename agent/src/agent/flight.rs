@@ -97,7 +97,9 @@ impl Supervisor {
         let context = Rc::clone(&self.context);
         let post = Rc::clone(&self.post);
         let relay = self.endpoint.relay.clone();
-        let is_by_name = self.endpoint.address.is_none();
+        // A proxy looks the name up itself, and its own address says nothing.
+        let watches_name =
+            self.endpoint.address.is_none() && settings.proxy.to(&self.endpoint.relay).is_none();
         let mut on_news = |session: &mut Session, news: News| match news {
             News::Quota(quota) => self.log.quota(&self.endpoint.relay, &quota),
             News::Answer(answer) => {
@@ -144,7 +146,7 @@ impl Supervisor {
         };
         let told = async { Ok(obey(&post, &tunnel, &context.is_stopping).await) };
         let moving = async {
-            if is_by_name {
+            if watches_name {
                 watch_name(&post, &relay).await;
             }
             future::pending().await

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::warn;
+use log::{info, warn};
 use smol::LocalExecutor;
 
 use super::backoff::Caps;
@@ -26,7 +26,12 @@ impl Plan {
     /// # Errors
     /// A file that `settings` names cannot be used.
     pub(super) fn new(mut settings: Settings) -> Result<Self, TlsSetupError> {
-        let connector = Connector::new(&settings.security)?.inside_websocket(settings.websocket);
+        let connector = Connector::new(&settings.security)?
+            .through(settings.proxy.clone())
+            .inside_websocket(settings.websocket);
+        if settings.proxy.proxy.is_some() {
+            info!("the way to the relays leads through the {}", settings.proxy);
+        }
         let from_pool =
             settings.pool.as_ref().map_or(0, |pool| pool.wanted + settings.spare_relays);
         let relays = (settings.relays.len() + from_pool).max(1);

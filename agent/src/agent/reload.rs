@@ -46,6 +46,7 @@ pub(super) fn changes(old: &Settings, new: &Settings) -> Vec<String> {
         relays: Vec::new(),
         pool: None,
         security: new.security.clone(),
+        proxy: new.proxy.clone(),
         websocket: new.websocket,
         ..settings.clone()
     };
@@ -57,5 +58,5 @@ pub(super) fn changes(old: &Settings, new: &Settings) -> Vec<String> {
 
 /// Whether relays are connected to as before.
 pub(super) fn keeps_the_way(old: &Settings, new: &Settings) -> bool {
-    old.security == new.security && old.websocket == new.websocket
+    old.security == new.security && old.proxy == new.proxy && old.websocket == new.websocket
 }

@@ -46,6 +46,9 @@ pub fn describe(loaded: &Loaded) -> String {
         };
     }
     let _ = writeln!(text, "  {}", protection(&settings.security));
+    if settings.proxy.proxy.is_some() {
+        let _ = writeln!(text, "  through the {}, which looks their names up", settings.proxy);
+    }
     if settings.websocket {
         text.push_str(
             "  tunnels inside a WebSocket (wschunks), which only Kitelet's relays take\n",

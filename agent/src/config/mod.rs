@@ -4,7 +4,7 @@
 //! Two stages. Files and command line become typed lines, each with its place
 //! (`source` opens, `grammar` reads, `options` and `table` know the names);
 //! typed lines become settings (`resolve`, with `relay`, `certificate`, `kites`,
-//! `service`, `flags`, `kite_flags`, `short`). Every mistake is collected, so that a user mends them in
+//! `service`, `flags`, `kite_flags`, `proxy`, `short`). Every mistake is collected, so that a user mends them in
 //! one go. Everything but [`Host`] is free of I/O.
 //!
 //! Secrets of a service, the first that is there: the one in its line; the
@@ -25,6 +25,8 @@ mod kites;
 mod nearest;
 mod options;
 mod problem;
+mod proxy;
+mod proxy_environment;
 mod relay;
 #[cfg(feature = "relay")]
 mod relay_end;
@@ -53,6 +55,10 @@ pub(crate) use nearest::nearest;
 use options::Role;
 pub(crate) use problem::printable;
 pub use problem::{ConfigError, MAX_MISTAKES, MAX_WARNINGS, Place, Problem, Problems};
+pub use proxy::{
+    MAX_PROXY_CREDENTIAL_BYTES, Proxy, ProxyCredentials, ProxyException, ProxyExceptionHosts,
+    ProxyKind, ProxySettings,
+};
 pub use relay::{
     DEFAULT_RELAY_PORT, MAX_CERTIFICATE_NAMES, MAX_RELAYS, MAX_SPARE_RELAYS, MAX_WANTED,
 };

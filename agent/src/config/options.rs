@@ -98,6 +98,8 @@ pub(super) enum Action {
     Retry,
     LateRetry,
     Proxy,
+    SocksProxy,
+    NoProxy,
     Insecure,
     ErrorUrl,
     NoSsl,

@@ -8,6 +8,7 @@ use super::grammar::TypedLine;
 use super::kites::KiteLines;
 use super::options::{Action, Meaning};
 use super::problem::{Place, Report};
+use super::proxy::{PROXY_OPTIONS, ProxyLines, without_tor};
 use super::relay::{MAX_SPARE_RELAYS, RelayLines};
 use super::settings::Settings;
 use super::short::ShortKite;
@@ -56,6 +57,7 @@ pub(super) fn resolve(
         environment,
         report,
         relays: RelayLines::default(),
+        proxy: ProxyLines::default(),
         kites: KiteLines::default(),
         new_relays: false,
         new_names: false,
@@ -84,6 +86,7 @@ struct Resolver<'a> {
     environment: &'a dyn Environment,
     report: &'a mut Report,
     relays: RelayLines,
+    proxy: ProxyLines,
     kites: KiteLines,
     /// The command line has named relays or certificate names.
     new_relays: bool,
@@ -166,7 +169,12 @@ impl Resolver<'_> {
             }
             Action::CertificateName => self.relays.add_name(value),
             Action::Roots => self.roots(line),
-            Action::Proxy => proxy(value),
+            Action::Proxy => self.proxy.set(line, self.report),
+            Action::SocksProxy => self.proxy.set_socks(line, self.report),
+            Action::NoProxy => {
+                self.proxy.clear();
+                Ok(())
+            }
             Action::Compress(on) => {
                 self.compress = on;
                 Ok(())
@@ -319,6 +327,12 @@ impl Resolver<'_> {
         };
         let kites = self.kites.finish(&short, self.environment, report, &missing_secret);
         let relays = self.relays.finish();
+        let proxy = self.proxy.finish(self.environment, report);
+        if let (Some(text), false) =
+            (without_tor(&relays.fixed, &proxy), unread(report, &PROXY_OPTIONS))
+        {
+            report.mistake(self.first_relay.as_ref().unwrap_or(&place), "frontend", text);
+        }
         if relays.fixed.is_empty() && relays.pool.is_none() && !unread(report, &RELAY_OPTIONS) {
             let text = format!(
                 "there is no relay; write frontend = HOST:PORT, or defaults for pagekite.net, in {}",
@@ -340,6 +354,7 @@ impl Resolver<'_> {
             never: relays.never,
             ignores_own_names: self.ignores_own_names,
             security: relays.security,
+            proxy,
             kites,
             error_urls: relays.error_urls,
             compress: self.compress,
@@ -431,15 +446,6 @@ pub(super) fn keepalive(value: &str) -> Result<(u32, Option<String>), String> {
     let doubt = (seconds < MIN_KEEPALIVE_SECONDS)
         .then(|| format!("{MIN_KEEPALIVE_SECONDS} seconds are the least and are used"));
     Ok((seconds.max(MIN_KEEPALIVE_SECONDS), doubt))
-}
-
-/// `proxy = none` and `proxy = default` go without one, which is what happens.
-fn proxy(value: &str) -> Result<(), String> {
-    let kind = value.split([':', '!']).next().unwrap_or_default();
-    if matches!(kind, "" | "none" | "default") {
-        return Ok(());
-    }
-    Err("this version cannot connect through a proxy; remove the line to connect directly".into())
 }
 
 /// Reads a number within bounds.

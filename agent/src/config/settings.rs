@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use super::proxy::ProxySettings;
 use crate::wire::{KiteId, Secret};
 
 /// Everything the agent needs to know.
@@ -24,6 +25,8 @@ pub struct Settings {
     pub ignores_own_names: bool,
     /// How every relay is connected to.
     pub security: Security,
+    /// The proxy on the way to them, if there is one.
+    pub proxy: ProxySettings,
     /// The kites to fly and the services behind them; never empty.
     pub kites: Vec<KiteSettings>,
     /// Where the "unavailable" page sends a visitor: per domain, and the empty
@@ -98,6 +101,16 @@ pub struct RelayAddress {
     pub host: String,
     /// TCP port.
     pub port: u16,
+}
+
+impl RelayAddress {
+    /// Whether it is an onion service of Tor's, whose name no name server may
+    /// be asked for (RFC 7686 section 2).
+    pub fn is_onion(&self) -> bool {
+        let name = self.host.trim_end_matches('.');
+        let (_, last) = name.rsplit_once('.').unwrap_or_default();
+        last.eq_ignore_ascii_case("onion")
+    }
 }
 
 /// `HOST:PORT`, as `frontend` is written.
@@ -252,7 +265,11 @@ impl fmt::Display for AddressRange {
     }
 }
 
-fn write_host_port(formatter: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+pub(super) fn write_host_port(
+    formatter: &mut fmt::Formatter<'_>,
+    host: &str,
+    port: u16,
+) -> fmt::Result {
     if host.contains(':') {
         write!(formatter, "[{host}]:{port}")
     } else {

@@ -23,8 +23,6 @@ const SYSTEMD: &str = "kitelet stays in the foreground: let systemd or procd sta
 const LOG: &str = "kitelet writes its log to standard error: let the service manager keep it";
 const NO_WEB_SERVER: &str = "there is no built-in web server: run one of your own (such as \
      busybox httpd -p 127.0.0.1:8080 -h FOLDER) and publish its port with service_on";
-const NO_PROXY: &str = "this version cannot connect through a proxy, and going round it is not \
-     what you asked for; remove this line to connect directly";
 
 /// The options of PageKite.
 pub(super) const PAGEKITE: &[Row] = &[
@@ -90,9 +88,9 @@ pub(super) const PAGEKITE: &[Row] = &[
     Row::new("late_retry_max", Needed, Handled(LateRetry)),
     Row::new("keepalive", Needed, Handled(KeepAlive)).relay(Handled(R::KeepAlive)),
     Row::new("proxy", Needed, Handled(Proxy)),
-    Row::new("noproxy", Alone, Harmless),
-    Row::new("torify", Needed, Refused(NO_PROXY)).relay(Instead(FOR_AGENTS)),
-    Row::new("socksify", Needed, Refused(NO_PROXY)).relay(Instead(FOR_AGENTS)),
+    Row::new("noproxy", Alone, Handled(NoProxy)).relay(Harmless),
+    Row::new("torify", Needed, Handled(SocksProxy)),
+    Row::new("socksify", Needed, Handled(SocksProxy)),
     Row::new("noprobes", Alone, Harmless),
     Row::new("insecure", Alone, Handled(Insecure)),
     Row::new(

@@ -44,6 +44,7 @@ fn everything_has_a_default() {
         never: Vec::new(),
         ignores_own_names: false,
         security: Security::Tls(TlsSettings { names: Vec::new(), roots: None }),
+        proxy: ProxySettings::default(),
         kites: settings.kites.clone(),
         error_urls: Vec::new(),
         compress: false,
@@ -326,6 +327,8 @@ fn near_lines() -> impl Strategy<Value = String> {
         "optdir",
         "whitelabel",
         "proxy",
+        "socksify",
+        "noproxy",
         "dyndns",
         "-o",
         "--nossl",
@@ -359,7 +362,7 @@ proptest! {
     }
 
     #[test]
-    fn a_secret_is_never_told(line in "(service_on ?=|kitesecret ?=?|service_cfg=)[a-z.:/0-9= ]{0,20}|[.:/0-9= ]{0,20}") {
+    fn a_secret_is_never_told(line in "(service_on ?=|kitesecret ?=?|proxy ?= ?|torify=|proxy=socks5[:!]|service_cfg=)[a-z.:/0-9= ]{0,20}|[.:/0-9= ]{0,20}") {
         const SECRET: &str = "ZQXJKVZQXJKV";
         let text = format!("{line}{SECRET}\nservice_on=http:a.b:h:1:{SECRET}\n{line}:{SECRET}");
         let told = match load_text(&text) {

@@ -16,8 +16,8 @@ use smol::{LocalExecutor, future};
 
 use crate::agent;
 use crate::config::{
-    CertificateName, Grant, KiteFlags, KiteQuota, KiteSettings, Origin, Pin, RelayAddress,
-    RelayLimits, RelaySettings, Security, Settings, TlsSettings,
+    CertificateName, Grant, KiteFlags, KiteQuota, KiteSettings, Origin, Pin, ProxySettings,
+    RelayAddress, RelayLimits, RelaySettings, Security, Settings, TlsSettings,
 };
 use crate::net::{Acceptor, SelfSigned, TlsSetupError};
 use crate::relay::{Embedded, StartError};
@@ -138,6 +138,7 @@ fn agent_settings(port: u16, pin: Pin, secret: &Secret, service: &Service) -> Se
         security: Security::Tls(TlsSettings { names: vec![name], roots: None }),
         kites: kites.into_iter().flatten().collect(),
         error_urls: Vec::new(),
+        proxy: ProxySettings::default(),
         compress: false,
         websocket: false,
         keepalive_seconds: crate::config::DEFAULT_KEEPALIVE_SECONDS,

@@ -11,19 +11,22 @@ use rustls::{ClientConfig, Connection as Session};
 use super::addresses::Addresses;
 use super::clear_connect::{ClearConnectError, clear_connect};
 use super::connection::Connection;
-use super::dial::connect_any;
 use super::handshake::handshake;
 use super::open_error::{OpenError, OpenFailure, OpenStep};
+use super::route::reach;
 use super::socket::SocketOptions;
 use super::tls_setup::{TlsSetupError, client_config};
 use super::upgrade::upgrade;
 use super::wait;
-use crate::config::{RelayAddress, Security};
+use crate::config::{ProxySettings, RelayAddress, Security};
 
 /// Longest time for a TCP connection to any of a relay's addresses.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time for the answer to the `CONNECT` in clear, or to the request
-/// for a WebSocket.
+/// Longest time for a proxy to connect to a relay. Tor takes half a minute to
+/// find an onion service, and other proxies as long to give a dead host up.
+pub const PROXY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time for the answer to the `CONNECT` in clear, to the request for a
+/// WebSocket, or to the greeting of a proxy.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for the TLS handshake, which takes several round trips of a
 /// mobile uplink and a slow processor's arithmetic.
@@ -46,9 +49,12 @@ pub enum Opening {
 /// its own limit, [`super::LOOKUP_DEADLINE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// A TCP connection to any of the relay's addresses.
+    /// A TCP connection to any of the relay's addresses, or the proxy's.
     pub dial: Duration,
-    /// The answer to the `CONNECT` in clear, or to the request for a WebSocket.
+    /// The answer of a proxy that connects to the relay.
+    pub proxy: Duration,
+    /// The answer to the `CONNECT` in clear, to the request for a WebSocket, or
+    /// to the greeting of a proxy.
     pub connect: Duration,
     /// The TLS handshake.
     pub tls: Duration,
@@ -56,7 +62,12 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { dial: DIAL_TIMEOUT, connect: CONNECT_TIMEOUT, tls: TLS_TIMEOUT }
+        Self {
+            dial: DIAL_TIMEOUT,
+            proxy: PROXY_TIMEOUT,
+            connect: CONNECT_TIMEOUT,
+            tls: TLS_TIMEOUT,
+        }
     }
 }
 
@@ -64,6 +75,7 @@ impl Default for Timeouts {
 /// roots and the sessions for resumption are shared.
 pub struct Connector {
     tls: Option<Tls>,
+    proxy: ProxySettings,
     websocket: bool,
     timeouts: Timeouts,
     options: SocketOptions,
@@ -96,7 +108,7 @@ impl Connector {
             }
         };
         let (timeouts, options) = (Timeouts::default(), SocketOptions::TUNNEL);
-        Ok(Self { tls, websocket: false, timeouts, options })
+        Ok(Self { tls, proxy: ProxySettings::default(), websocket: false, timeouts, options })
     }
 
     /// The same with other timeouts.
@@ -109,6 +121,12 @@ impl Connector {
     #[must_use]
     pub fn with_socket_options(self, options: SocketOptions) -> Self {
         Self { options, ..self }
+    }
+
+    /// The same through a proxy, or not.
+    #[must_use]
+    pub fn through(self, proxy: ProxySettings) -> Self {
+        Self { proxy, ..self }
     }
 
     /// The same with everything inside a WebSocket, or not.
@@ -156,12 +174,7 @@ impl Connector {
         opening: Opening,
     ) -> Result<Connection, OpenFailure> {
         known.reached.set(None);
-        let addresses = known.of(relay).await.map_err(OpenFailure::Resolve)?;
-        let deadline = Instant::now() + self.timeouts.dial;
-        let socket = connect_any(&relay.host, addresses, self.options, deadline)
-            .await
-            .map_err(OpenFailure::Dial)?;
-        known.reached.set(socket.get_ref().peer_addr().ok());
+        let socket = reach(relay, known, &self.proxy, self.options, self.timeouts).await?;
         let Some(tls) = &self.tls else {
             let connection = Connection::plain(socket);
             return self.finish(connection, &relay.host, relay.port, HTTP_PORT).await;
@@ -236,6 +249,7 @@ impl fmt::Debug for Connector {
         formatter
             .debug_struct("Connector")
             .field("tls", &self.tls.is_some())
+            .field("proxy", &self.proxy.to_string())
             .field("websocket", &self.websocket)
             .field("timeouts", &self.timeouts)
             .field("options", &self.options)

@@ -17,15 +17,20 @@ mod dial;
 mod handshake;
 #[cfg(feature = "relay")]
 mod held;
+mod http_connect;
+mod http_proxy;
 mod open_error;
 mod opening;
 mod ping;
+mod proxy_error;
 mod resolve;
+mod route;
 #[cfg(feature = "relay")]
 mod self_signed;
 #[cfg(unix)]
 mod service;
 mod socket;
+mod socks5;
 mod tls_setup;
 mod upgrade;
 mod wait;
@@ -37,16 +42,20 @@ pub use addresses::{Addresses, PATIENCE_WITH_MEMORY};
 pub use certificate::{CertificateFault, CertificateProblem};
 pub use certificate_clock::{BUILT, CERTIFICATE_CLOCK, CertificateClock, clock_is_set};
 pub use connection::{Connection, OUTGOING_LIMIT};
-pub use connector::{CONNECT_TIMEOUT, Connector, DIAL_TIMEOUT, Opening, TLS_TIMEOUT, Timeouts};
+pub use connector::{
+    CONNECT_TIMEOUT, Connector, DIAL_TIMEOUT, Opening, PROXY_TIMEOUT, TLS_TIMEOUT, Timeouts,
+};
 #[cfg(unix)]
 pub use dial::connect_unix;
 pub use dial::{ATTEMPT_DELAY, ATTEMPT_PATIENCE, DialError, FailedAttempt, MAX_ATTEMPTS, connect};
 pub use handshake::HandshakeError;
 #[cfg(feature = "relay")]
 pub use held::HeldCertificate;
+pub use http_proxy::HttpProxyFault;
 pub use open_error::{OpenError, OpenFailure, OpenStep};
 pub use opening::OpeningChoice;
 pub use ping::{PING_TIMEOUT, Ping, ping};
+pub use proxy_error::{ProxyError, ProxyFailure};
 pub use resolve::{
     LOOKUP_DEADLINE, LOOKUP_THREADS, MAX_ADDRESSES, MAX_LOOKUPS, ResolveError, ResolveFailure,
     resolve, resolve_until,
@@ -58,5 +67,6 @@ pub use service::{ServiceSocket, dial_service};
 #[cfg(feature = "connect")]
 pub(crate) use socket::in_words;
 pub use socket::{Socket, SocketOptions};
+pub use socks5::SocksFault;
 pub use tls_setup::{MAX_PEM_BYTES, SESSIONS_KEPT, TlsSetupError, read_pem};
 pub(crate) use wait::before;

@@ -7,6 +7,7 @@ use std::io;
 use super::certificate::CertificateProblem;
 use super::dial::DialError;
 use super::handshake::HandshakeError;
+use super::proxy_error::ProxyError;
 use super::resolve::ResolveError;
 use super::socket::{InWords, printable};
 use super::websocket::UpgradeError;
@@ -32,6 +33,10 @@ pub enum OpenFailure {
     Resolve(ResolveError),
     /// No TCP connection came about.
     Dial(DialError),
+    /// The proxy on the way does not connect to it.
+    Proxy(Box<ProxyError>),
+    /// It is an onion service, and no proxy is set.
+    Onion,
     /// Its name is none that a certificate can carry.
     Name,
     /// It refused the `CONNECT` in clear with this status: it has no
@@ -154,6 +159,10 @@ impl fmt::Display for OpenFailure {
         match self {
             Self::Resolve(error) => error.fmt(formatter),
             Self::Dial(error) => error.fmt(formatter),
+            Self::Proxy(error) => error.fmt(formatter),
+            Self::Onion => {
+                formatter.write_str("it is reached through Tor only; write torify = 127.0.0.1:9050")
+            }
             Self::Name => formatter.write_str(
                 "no certificate can be for such a name; set fe_certname to the one it has",
             ),

@@ -1,9 +1,30 @@
-//! Reading, writing and closing a [`Connection`] where a task has nothing else
-//! to do meanwhile.
+//! Reading, writing and closing a [`Connection`], or the bare socket before it,
+//! where a task has nothing else to do meanwhile.
 
-use std::io;
+use std::io::{self, Write};
+use std::net::TcpStream;
+
+use async_io::Async;
 
 use super::connection::Connection;
+use super::wait::uninterrupted;
+
+/// Writes all of `bytes` to a socket that is no [`Connection`] yet.
+///
+/// # Errors
+/// The connection is lost.
+pub(super) async fn write_whole(socket: &Async<TcpStream>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let mut stream = socket.get_ref();
+        match uninterrupted(|| stream.write(bytes)) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
 
 impl Connection {
     /// Reads what comes next, as soon as something does; 0 is the end.

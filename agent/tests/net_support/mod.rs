@@ -171,6 +171,7 @@ pub fn open_within(
 ) -> Result<Connection, OpenError> {
     let connector = Connector::new(security).expect("settings").with_timeouts(Timeouts {
         dial: time,
+        proxy: time,
         connect: time,
         tls: time,
     });
