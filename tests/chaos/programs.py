@@ -91,9 +91,13 @@ class KiteletRelay(Program):
         self.rc, self.kites = world.directory / f"{name}.rc", world.directory / f"{name}.kites"
         self.rc.touch(mode=0o600)
         self.kites.touch(mode=0o600)
+        hosts = [host, world.relay6] if world.relay6 and name == "relay1" else [host]
         self.rc.write_text(
-            f"host = {host}\nports = {VISITORS_PORT},{TUNNEL_PORT}\nkites = {self.kites}\n"
+            "".join(f"host = {one}\n" for one in hosts) +
+            f"ports = {VISITORS_PORT},{TUNNEL_PORT}\nkites = {self.kites}\n"
             f"tls_endpoint = {RELAY_NAME}:{certificate.both}\n"
+            # All visitors come from one address here.
+            "max_connections = 5000\n"
         )
         self.write_secret(SECRET)
         super().__init__(world, world.relay_side, name, [Options.kitelet(), "relay", "-c", self.rc])
@@ -132,13 +136,14 @@ class SshRelay(Program):
 
     def __init__(self, world, host, _certificate, name):
         self.host, self.visitors_port = host, SSH_VISITORS_PORT
-        keys = world.directory / f"{name}.keys"
-        keys.mkdir(mode=0o700)
-        for key in ("host", "client"):
-            command(needs("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", keys / key)
+        keys = world.directory / "ssh"
+        if not keys.exists():
+            keys.mkdir(mode=0o700)
+            for key in ("host", "client"):
+                command(needs("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", keys / key)
         world.ssh_key, world.ssh_known = keys / "client", keys / "known"
         world.ssh_known.write_text(f"{RELAY_NAME} {(keys / 'host.pub').read_text()}")
-        settings = keys / "sshd_config"
+        settings = keys / f"{name}.conf"
         settings.write_text(
             f"ListenAddress {host}\nPort {SSH_PORT}\nHostKey {keys}/host\nAuthorizedKeysFile {keys}/client.pub\n"
             "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nUseDNS no\n"
@@ -156,7 +161,7 @@ RELAYS = {"kitelet": KiteletRelay, "debian": DebianRelay, "ssh": SshRelay}
 
 
 def agent(world, kind, **how):
-    """The agent of a scenario. `how`: `lines` for the rc file, `before` to be
+    """The agent of a scenario. `how`: `relays`, their names; `lines` for the rc file, `before` to be
     called in its process before it begins."""
     return {"kitelet": _kitelet, "pagekite": _pagekite, "autossh": _autossh}[kind](world, **how)
 

@@ -3,7 +3,6 @@
 import time
 
 from scenario import DETECT_WITH_STREAMS, KEEPALIVE, SHORT_KEEPALIVE, Measure, idle_bound, scenario
-from visits import is_open
 from world import RELAYS
 
 
@@ -27,11 +26,21 @@ OUTAGES = {"compare": True, "quick": [{"seconds": 10, "path": "/drip"}],
            "full": [{"seconds": seconds, "path": path} for path in ("/drip", "nobody") for seconds in (20, 60)]}
 
 
+def waiting(world, path):
+    """A visitor who waits for the rest of the answer to `path`, or nobody."""
+    if path == "nobody":
+        return None
+    visitor = world.visitors.stay(path)
+    # What was on its way has arrived.
+    time.sleep(1)
+    return visitor
+
+
 def away(world, seconds, path, fault, cure):
     """For so long there is a fault, while a visitor waits for the rest of
     `path`, or nobody is there."""
     world.begin()
-    visitor = world.visitors.stay(path) if path != "nobody" else None
+    visitor = waiting(world, path)
     before = world.tunnels()
     fault()
     time.sleep(seconds)
@@ -75,14 +84,11 @@ def unroutable(world, seconds, path):
     return away(world, seconds, path, fault, cure)
 
 
-def silent(world, fault, path=None, keepalive=None):
+def silent(world, fault, path="nobody", keepalive=None):
     """A fault that only silence tells of, with a visitor on `path` or nobody
     there; a new tunnel would work at once."""
     world.begin(lines=[f"keepalive = {keepalive}"] if keepalive else [])
-    visitor = world.visitors.stay(path) if path else None
-    if visitor:
-        time.sleep(1)
-        is_open(visitor)
+    visitor = waiting(world, path)
     before = world.tunnels()
     since = time.monotonic()
     fault(before)

@@ -60,22 +60,24 @@ table inet router {{
 
 class World:
     """What scenarios use. `relay` is the kind of relay, `relays` how many;
-    `link` the settings of the tests' own link, or None."""
+    `link` the settings of the tests' own link, or None; `ipv6` whether there is
+    IPv6 beside IPv4."""
 
-    def __init__(self, relay="kitelet", agent="kitelet", relays=1, link=None, patience=90):
+    def __init__(self, relay="kitelet", agent="kitelet", relays=1, link=None, ipv6=False, patience=90):
         self.directory = temporary_directory()
         self.agent_kind, self.patience = agent, patience
+        self.relay6 = RELAY6 if ipv6 else None
         self._things, self._undo = [], []
-        self.agent = self.names = self._link = None
+        self.agent = self.names = self.service = self._link = None
         self.relay_kind = {"pagekite": "debian", "autossh": "ssh"}.get(agent, relay)
         self.tunnel_port = programs.SSH_PORT if agent == "autossh" else programs.TUNNEL_PORT
         try:
-            self._make(relays, link)
+            self._make(relays, link, ipv6)
         except BaseException:
             self.close()
             raise
 
-    def _make(self, relays, link):
+    def _make(self, relays, link, ipv6):
         self.etc = make_etc(self.directory / "etc")
         self.write_resolv_conf()
         for role in ("device", "router", "relay"):
@@ -83,6 +85,8 @@ class World:
             self._undo.append(namespace.remove)
             setattr(self, "relay_side" if role == "relay" else role, namespace)
         self._wire(link)
+        if ipv6:
+            self._add_ipv6()
         self.authority = Authority(self.directory)
         self.certificate = self.authority.issue(programs.RELAY_NAME)
         kind = programs.RELAYS[self.relay_kind]
@@ -138,7 +142,7 @@ class World:
         self._link.stdin.flush()
         return json.loads(self._link.stdout.readline())
 
-    def with_ipv6(self):
+    def _add_ipv6(self):
         """Addresses and routes of IPv6 everywhere."""
         for namespace, interface, address, gateway in (
             (self.device, "up0", DEVICE6, GATEWAY6), (self.router, "lan0", GATEWAY6, None),
@@ -164,16 +168,21 @@ class World:
 
     # What scenarios do.
 
-    def begin(self, flying=True, size=0, names=True, relay=True, by=(programs.RELAY_NAME,), **agent):
+    def begin(self, flying=True, size=0, names=True, relay=True, start=True, **agent):
         """Starts service, names, relays and the agent, and waits until it
-        flies. Each can be left out for now."""
-        self.keep(WebService(self.device, size))
+        flies. Each can be left out for now; `agent` is for `start_agent`."""
+        self.service = self.keep(WebService(self.device, size))
         if names:
             self.names.start()
         if relay:
             for one in self.relays:
                 one.start()
-        self.agent = self._keep(programs.agent(self, self.agent_kind, relays=by, **agent))
+        if start:
+            self.start_agent(flying, **agent)
+
+    def start_agent(self, flying=False, by=(programs.RELAY_NAME,), **how):
+        """Starts the agent with the relays of these names."""
+        self.agent = self._keep(programs.agent(self, self.agent_kind, relays=by, **how))
         self.agent.start()
         if flying:
             self.visitors.first_byte(time.monotonic(), FLYING_SECONDS)
