@@ -10,6 +10,7 @@ use async_io::Timer;
 use log::{debug, info};
 use smol::future;
 
+use super::care::Change;
 use super::handshake::Registered;
 use super::outage::Outage;
 use super::plan::Plan;
@@ -109,6 +110,7 @@ impl Supervisor {
                 self.log.quota(&self.endpoint.relay, &answer.quota);
                 if let Some(id) = registration.session_id() {
                     self.session_id = Some(id.to_owned());
+                    self.remember_session();
                 }
                 match step {
                     Step::Fly => {
@@ -196,8 +198,14 @@ impl Supervisor {
             info!("relay {relay}: the path forgets silent tunnels; keepalive is {seconds} s now");
         }
         self.is_well();
+        self.remember_session();
         self.tell_refused(registration);
         let address = tunnel.addresses().ok().map(|(_, address)| address);
+        if let (true, Some(address)) = (self.endpoint.address.is_none(), address) {
+            let relay = self.endpoint.relay.to_string();
+            self.context.state.borrow_mut().remember_addresses(&relay, &[address.ip()], now);
+        }
+        self.remember_time(now);
         let flying: Vec<KiteId> = registration
             .kites()
             .filter(|(_, state)| **state == KiteState::Flying)
@@ -218,7 +226,7 @@ async fn obey(post: &Post, tunnel: &Tunnel, is_stopping: &Cell<bool>) -> Cut {
             before(Instant::now() + STOP_TIME, tunnel.wait_until_empty()).await;
             return Cut::Drained;
         }
-        if post.take_change().is_some() {
+        if post.take_change() > Some(Change::Hope) {
             let local = tunnel.addresses().map(|(local, _)| local);
             if local.is_ok_and(|local| !has_address(local.ip())) {
                 return Cut::AddressIsGone;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use log::{info, warn};
-use smol::{LocalExecutor, Task};
+use smol::Task;
 
 use super::assignment::Endpoint;
 use super::choice::{Choice, MAX_KNOWN, Measured};
@@ -78,7 +78,7 @@ impl Pool {
                 self.bell.wait().await;
                 continue;
             };
-            let pause = match self.look(&plan, pool, context.executor).await {
+            let pause = match self.look(&plan, pool, context).await {
                 Ok(chosen) => {
                     self.failures.set(0);
                     self.choose(context, chosen);
@@ -120,14 +120,31 @@ impl Pool {
         &self,
         plan: &Plan,
         pool: &RelayPool,
-        executor: &'static LocalExecutor<'static>,
+        context: &Context,
     ) -> Result<Vec<Endpoint>, String> {
         let settings = &plan.settings;
+        if settings.proxy.proxy.is_some() {
+            return via_proxy(pool);
+        }
         let is_allowed = |address: &SocketAddr| !settings.never.contains(address);
         let mut addresses = match &pool.source {
-            PoolSource::Name(name) => {
-                resolve(name, pool.port).await.map_err(|error| error.to_string())?
-            }
+            PoolSource::Name(name) => match resolve(name, pool.port).await {
+                Ok(found) => {
+                    let found_ips: Vec<_> = found.iter().map(SocketAddr::ip).collect();
+                    let mut state = context.state.borrow_mut();
+                    state.remember_addresses(&pool.to_string(), &found_ips, Instant::now());
+                    found
+                }
+                Err(error) => {
+                    let state = context.state.borrow();
+                    let known = state.addresses(&pool.to_string()).iter();
+                    let known: Vec<_> = known.map(|&ip| SocketAddr::new(ip, pool.port)).collect();
+                    if known.is_empty() {
+                        return Err(error.to_string());
+                    }
+                    known
+                }
+            },
             PoolSource::File(path) => {
                 let text = read(path).map_err(|error| error.to_string())?;
                 listed(&text, pool.port)
@@ -145,7 +162,7 @@ impl Pool {
         }
         let all: Vec<SocketAddr> = addresses.iter().chain(&own).copied().collect();
         let pings: Vec<(SocketAddr, Task<_>)> =
-            all.iter().map(|&address| (address, executor.spawn(ping(address)))).collect();
+            all.iter().map(|&address| (address, context.executor.spawn(ping(address)))).collect();
         self.choice.borrow_mut().keep_only(&all);
         for (address, ping) in pings {
             let measured = ping.await.map(|ping| Measured {
@@ -197,6 +214,24 @@ async fn own_relays(kites: &[KiteId], port: u16) -> Vec<SocketAddr> {
     addresses.dedup();
     addresses.truncate(MAX_OWN_NAMES);
     addresses
+}
+
+/// A proxy looks the pool's name up itself, and pings do not pass.
+fn via_proxy(pool: &RelayPool) -> Result<Vec<Endpoint>, String> {
+    match &pool.source {
+        PoolSource::Name(name) => {
+            let relay = RelayAddress { host: name.clone(), port: pool.port };
+            Ok(vec![Endpoint { relay, address: None }])
+        }
+        PoolSource::File(path) => {
+            let text = read(path).map_err(|error| error.to_string())?;
+            let relays = listed(&text, pool.port).into_iter().take(pool.wanted).map(|address| {
+                let relay = RelayAddress { host: address.ip().to_string(), port: pool.port };
+                Endpoint { relay, address: None }
+            });
+            Ok(relays.collect())
+        }
+    }
 }
 
 fn read(path: &Path) -> io::Result<String> {
