@@ -30,7 +30,7 @@ def command(*words, given=None, check=True):
     """Runs a program of the system and returns its output."""
     done = subprocess.run([str(word) for word in words], input=given, capture_output=True, text=True, check=False)
     if check and done.returncode != 0:
-        raise AssertionError(f"{' '.join(map(str, words))}: {done.stderr.strip() or done.stdout.strip()}")
+        raise AssertionError(f"{words[0]} {words[1]}: {(done.stderr.strip() or done.stdout.strip())[-300:]}")
     return done.stdout
 
 
@@ -59,6 +59,9 @@ class Namespace:
         self.name = name_of(os.getpid(), role)
         command("ip", "netns", "add", self.name)
         self.ip("link", "set", "lo", "up")
+        # An address of IPv6 is usable at once (without duplicate address detection).
+        for interfaces in ("all", "default"):
+            self.kernel(f"ipv6/conf/{interfaces}/accept_dad", 0)
 
     def remove(self):
         command("ip", "netns", "del", self.name, check=False)

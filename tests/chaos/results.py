@@ -26,7 +26,7 @@ def row(name, runs):
         cells += [f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}"] if seconds else ["", ""]
     remarks = list(dict.fromkeys(run["remark"] for run in runs if run.get("remark")))
     failures = list(dict.fromkeys(f"FAILED: {run['error']}" for run in runs if run.get("error")))
-    return [*cells, "; ".join([*remarks, *failures]).replace("|", "/")]
+    return [*cells, "; ".join([*remarks, *failures]).replace("|", "/").replace("\n", " ")]
 
 
 def markdown(rows):
