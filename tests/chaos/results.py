@@ -42,10 +42,10 @@ def read():
     for section in re.split(r"^## ", FILE.read_text(), flags=re.MULTILINE)[1:]:
         title, _, body = section.partition("\n")
         if title in found:
-            rows = [[cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in body.splitlines()
+            rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in body.splitlines()
                     if line.startswith("|") and not line.startswith(("| scenario", "| ---"))]
             made = next((line for line in body.splitlines() if line.startswith("Made ")), "")
-            found[title] = made, [cells + [""] * (len(COLUMNS) - len(cells)) for cells in rows]
+            found[title] = made, rows
     return found
 
 
