@@ -67,7 +67,7 @@ def write(agent, rows, order, program):
 def side_by_side(found):
     """The scenarios that more than one agent has run; median and worst."""
     present = [agent for agent in AGENTS if found[agent][1]]
-    if len(present) < 2:
+    if len(present) < 2 or "kitelet" not in present:
         return ""
     tables = {agent: {cells[0]: cells for cells in found[agent][1]} for agent in present}
     lines = ["| scenario | " + " | ".join(present) + " |", "|---" * (len(present) + 1) + "|"]
