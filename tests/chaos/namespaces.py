@@ -20,7 +20,7 @@ PR_SET_PDEATHSIG = 1
 # What a program in a namespace has to find in /etc besides the names of hosts.
 KEPT_OF_ETC = (
     "passwd", "group", "shadow", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl", "services",
-    "protocols", "localtime", "alternatives", "python3", "python3.11", "gai.conf", "mime.types", "environment",
+    "protocols", "localtime", "alternatives", "python3*", "gai.conf", "mime.types", "environment",
 )
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -122,8 +122,8 @@ def make_etc(path):
     removed there while programs run: they are the same files for them."""
     path.mkdir()
     for name in KEPT_OF_ETC:
-        if Path("/etc", name).exists():
-            command("cp", "-a", f"/etc/{name}", path)
+        for found in Path("/etc").glob(name):
+            command("cp", "-a", found, path)
     (path / "nsswitch.conf").write_text("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n")
     (path / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     return path

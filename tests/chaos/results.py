@@ -42,8 +42,9 @@ def read():
     for section in re.split(r"^## ", FILE.read_text(), flags=re.MULTILINE)[1:]:
         title, _, body = section.partition("\n")
         if title in found:
-            rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in body.splitlines()
-                    if line.startswith("|") and not line.startswith(("| scenario", "| ---"))]
+            lines = [line for line in body.splitlines() if line.startswith("|")]
+            # The first two are the head of the table.
+            rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
             made = next((line for line in body.splitlines() if line.startswith("Made ")), "")
             found[title] = made, rows
     return found
@@ -54,7 +55,8 @@ def write(agent, rows, order, program):
     found = read()
     known = {cells[0]: cells for cells in found[agent][1]}
     known.update({cells[0]: cells for cells in rows})
-    made = f"Made {time.strftime('%Y-%m-%d')}, {program}, {platform.machine()}, Linux {platform.release().split('-')[0]}."
+    system = f"{platform.machine()}, Linux {platform.release().split('-')[0]}"
+    made = f"Made {time.strftime('%Y-%m-%d')}, {program}, {system}."
     found[agent] = made, [known[name] for name in order if name in known]
     sections = [INTRODUCTION]
     for name in AGENTS:
