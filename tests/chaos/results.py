@@ -25,7 +25,8 @@ def row(name, runs):
         seconds = [run[key] for run in runs if run.get(key) is not None]
         cells += [f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}"] if seconds else ["", ""]
     remarks = list(dict.fromkeys(run["remark"] for run in runs if run.get("remark")))
-    failures = list(dict.fromkeys(f"FAILED: {run['error']}" for run in runs if run.get("error")))
+    errors = [run["error"] for run in runs if run.get("error")]
+    failures = [f"FAILED {len(errors)} of {len(runs)}: {errors[-1]}"] if errors else []
     return [*cells, "; ".join([*remarks, *failures]).replace("|", "/").replace("\n", " ")]
 
 

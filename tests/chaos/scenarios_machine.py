@@ -127,7 +127,7 @@ def served(connections, seconds):
 
 
 @scenario("16 {megabytes} MB of memory, {streams} streams", once=True,
-          quick=[{"megabytes": 16, "streams": 300}], full=[{"megabytes": 16, "streams": 800}])
+          quick=[{"megabytes": 16, "streams": 300}], full=[{"megabytes": megabytes, "streams": 1000} for megabytes in (16, 8)])
 def little_memory(world, megabytes, streams):
     """Most visitors want endless data and do not read it, the others get a
     byte now and then."""
