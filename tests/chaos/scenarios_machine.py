@@ -2,7 +2,7 @@
 lines that are slow, long and lossy."""
 
 import resource
-import select
+import selectors
 import signal
 import statistics
 import time
@@ -115,14 +115,17 @@ def crowd(world, paths):
 def served(connections, seconds):
     """How many have got an answer from the service within so many seconds.
     Those with none are asked; those with an endless one are not read on."""
-    end, waiting, count = time.monotonic() + seconds, set(connections), 0
-    while waiting and time.monotonic() < end:
-        for connection in select.select(list(waiting), [], [], 0.2)[0]:
-            waiting.discard(connection)
-            try:
-                count += connection.recv(15).startswith((b"HTTP/1.1 200", b"HTTP/1.0 200"))
-            except OSError:
-                pass
+    end, count, waiting = time.monotonic() + seconds, 0, selectors.DefaultSelector()
+    for connection in connections:
+        waiting.register(connection, selectors.EVENT_READ)
+    with waiting:
+        while waiting.get_map() and time.monotonic() < end:
+            for key, _ in waiting.select(0.2):
+                waiting.unregister(key.fileobj)
+                try:
+                    count += key.fileobj.recv(15).startswith((b"HTTP/1.1 200", b"HTTP/1.0 200"))
+                except OSError:
+                    pass
     return count
 
 
