@@ -19,7 +19,7 @@ CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
 # What a program in a namespace has to find in /etc besides the names of hosts.
 KEPT_OF_ETC = (
-    "passwd", "group", "shadow", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl", "services",
+    "passwd", "group", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl", "services",
     "protocols", "localtime", "alternatives", "python3*", "gai.conf", "mime.types", "environment",
 )
 
@@ -124,7 +124,7 @@ def make_etc(path):
     for name in KEPT_OF_ETC:
         for found in Path("/etc").glob(name):
             command("cp", "-a", found, path)
-    (path / "nsswitch.conf").write_text("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n")
+    (path / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
     (path / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     return path
 
