@@ -47,7 +47,7 @@ def check_kept(world, before, answers):
     assert len(served) >= SERVED_PART * len(answers), told(answers)
 
 
-@scenario("11 a round trip of 2 s and 10 % loss each way, {seconds} s", link={}, once=True,
+@scenario("11 a round trip of 2 s and 10 % loss each way, {seconds} s", link={},
           quick=[{"seconds": 40}], full=[{"seconds": 180}])
 def long_and_lossy(world, seconds):
     world.begin()
@@ -64,7 +64,7 @@ def kept_and_served(world, seconds, before):
     return Measure(remark=f"tunnel kept; {told(answers)}; {lost} of {lost + carried} packets lost")
 
 
-@scenario("11 the same with jitter and reordering, {seconds} s", link={}, once=True, full=[{"seconds": 180}])
+@scenario("11 the same with jitter and reordering, {seconds} s", link={}, full=[{"seconds": 180}])
 def long_and_mixed_up(world, seconds):
     world.begin()
     before = world.tunnels()
@@ -78,13 +78,19 @@ def begins_long_and_lossy(world):
     return Measure(cure=world.back())
 
 
-@scenario("12 64 kbit/s, bulk transfer and heartbeat, {seconds} s", link={}, once=True,
+NARROW = {"rate": 64000, "delay": 0.02}
+
+
+@scenario("12 64 kbit/s, bulk transfer and heartbeat, {seconds} s", link=NARROW,
           quick=[{"seconds": 50}], full=[{"seconds": 180}])
 def narrow(world, seconds):
     """The line's queue takes 8 s to pass; the heartbeat comes every 20 s."""
     world.begin(lines=["keepalive = 20"])
+    return bulk_and_heartbeat(world, seconds)
+
+
+def bulk_and_heartbeat(world, seconds):
     before = world.tunnels()
-    world.link(rate=64000, delay=0.02)
     got, began = [0], time.monotonic()
     with world.visitors.stay("/endless") as bulk:
 
@@ -100,6 +106,17 @@ def narrow(world, seconds):
         rate = got[0] * 8 / (time.monotonic() - began) / 1000
         check_kept(world, before, answers)
     return Measure(remark=f"tunnel kept; {told(answers)}; bulk {rate:.0f} kbit/s")
+
+
+@scenario("12 the line falls to 64 kbit/s, bulk transfer and heartbeat, {seconds} s", link={},
+          full=[{"seconds": 180}])
+def narrowed(world, seconds):
+    """What the kernel has learned of the line is wrong from one moment to the
+    next: much is lost in the full queue, and what arrives behind a gap does
+    not reach the program for half a minute."""
+    world.begin(lines=["keepalive = 20"])
+    world.link(**NARROW)
+    return bulk_and_heartbeat(world, seconds)
 
 
 def crowd(world, paths):
@@ -131,7 +148,8 @@ def served(connections, seconds):
 
 
 @scenario("16 {megabytes} MB of memory, {streams} streams", once=True,
-          quick=[{"megabytes": 16, "streams": 300}], full=[{"megabytes": megabytes, "streams": 1000} for megabytes in (16, 8)])
+          quick=[{"megabytes": 16, "streams": 300}],
+          full=[{"megabytes": megabytes, "streams": 1000} for megabytes in (16, 8)])
 def little_memory(world, megabytes, streams):
     """Most visitors want endless data and do not read it, the others get a
     byte now and then."""
