@@ -19,8 +19,8 @@ CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
 # What a program in a namespace has to find in /etc besides the names of hosts.
 KEPT_OF_ETC = (
-    "passwd", "group", "shadow", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl", "services",
-    "protocols", "localtime", "alternatives", "python3", "python3.11", "gai.conf", "mime.types", "environment",
+    "passwd", "group", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl", "services",
+    "protocols", "localtime", "alternatives", "python3*", "gai.conf", "mime.types", "environment",
 )
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -30,7 +30,7 @@ def command(*words, given=None, check=True):
     """Runs a program of the system and returns its output."""
     done = subprocess.run([str(word) for word in words], input=given, capture_output=True, text=True, check=False)
     if check and done.returncode != 0:
-        raise AssertionError(f"{' '.join(map(str, words))}: {done.stderr.strip() or done.stdout.strip()}")
+        raise AssertionError(f"{words[0]} {words[1]}: {(done.stderr.strip() or done.stdout.strip())[-300:]}")
     return done.stdout
 
 
@@ -59,6 +59,9 @@ class Namespace:
         self.name = name_of(os.getpid(), role)
         command("ip", "netns", "add", self.name)
         self.ip("link", "set", "lo", "up")
+        # An address of IPv6 is usable at once (without duplicate address detection).
+        for interfaces in ("all", "default"):
+            self.kernel(f"ipv6/conf/{interfaces}/accept_dad", 0)
 
     def remove(self):
         command("ip", "netns", "del", self.name, check=False)
@@ -119,9 +122,9 @@ def make_etc(path):
     removed there while programs run: they are the same files for them."""
     path.mkdir()
     for name in KEPT_OF_ETC:
-        if Path("/etc", name).exists():
-            command("cp", "-a", f"/etc/{name}", path)
-    (path / "nsswitch.conf").write_text("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n")
+        for found in Path("/etc").glob(name):
+            command("cp", "-a", found, path)
+    (path / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
     (path / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     return path
 

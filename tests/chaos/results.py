@@ -25,8 +25,9 @@ def row(name, runs):
         seconds = [run[key] for run in runs if run.get(key) is not None]
         cells += [f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}"] if seconds else ["", ""]
     remarks = list(dict.fromkeys(run["remark"] for run in runs if run.get("remark")))
-    failures = list(dict.fromkeys(f"FAILED: {run['error']}" for run in runs if run.get("error")))
-    return [*cells, "; ".join([*remarks, *failures]).replace("|", "/")]
+    errors = [run["error"] for run in runs if run.get("error")]
+    failures = [f"FAILED {len(errors)} of {len(runs)}: {errors[-1]}"] if errors else []
+    return [*cells, "; ".join([*remarks, *failures]).replace("|", "/").replace("\n", " ")]
 
 
 def markdown(rows):
@@ -42,10 +43,11 @@ def read():
     for section in re.split(r"^## ", FILE.read_text(), flags=re.MULTILINE)[1:]:
         title, _, body = section.partition("\n")
         if title in found:
-            rows = [[cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in body.splitlines()
-                    if line.startswith("|") and not line.startswith(("| scenario", "| ---"))]
+            lines = [line for line in body.splitlines() if line.startswith("|")]
+            # The first two are the head of the table.
+            rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
             made = next((line for line in body.splitlines() if line.startswith("Made ")), "")
-            found[title] = made, [cells + [""] * (len(COLUMNS) - len(cells)) for cells in rows]
+            found[title] = made, rows
     return found
 
 
@@ -54,7 +56,8 @@ def write(agent, rows, order, program):
     found = read()
     known = {cells[0]: cells for cells in found[agent][1]}
     known.update({cells[0]: cells for cells in rows})
-    made = f"Made {time.strftime('%Y-%m-%d')}, {program}, {platform.machine()}, Linux {platform.release().split('-')[0]}."
+    system = f"{platform.machine()}, Linux {platform.release().split('-')[0]}"
+    made = f"Made {time.strftime('%Y-%m-%d')}, {program}, {system}."
     found[agent] = made, [known[name] for name in order if name in known]
     sections = [INTRODUCTION]
     for name in AGENTS:
@@ -67,7 +70,7 @@ def write(agent, rows, order, program):
 def side_by_side(found):
     """The scenarios that more than one agent has run; median and worst."""
     present = [agent for agent in AGENTS if found[agent][1]]
-    if len(present) < 2:
+    if len(present) < 2 or "kitelet" not in present:
         return ""
     tables = {agent: {cells[0]: cells for cells in found[agent][1]} for agent in present}
     lines = ["| scenario | " + " | ".join(present) + " |", "|---" * (len(present) + 1) + "|"]

@@ -1,7 +1,7 @@
 """What a scenario is: a function that does a fault and its cure in a world of
 its own and says what it measured, with the bounds that it has to keep."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # Seconds from the cure to a visitor's first byte, whatever the fault was.
 WITHIN = 90
@@ -47,12 +47,12 @@ class Case:
         return ""
 
 
-@dataclass
-class Registry:
-    cases: list = field(default_factory=list)
+_CASES = []
 
 
-REGISTRY = Registry()
+def cases():
+    """All lines of the table, in the order of their numbers."""
+    return sorted(_CASES, key=lambda case: int(case.name.split(" ")[0]))
 
 
 def scenario(title, quick=(), full=({},), compare=False, once=False, within=WITHIN, detect=None, **world):
@@ -69,7 +69,7 @@ def scenario(title, quick=(), full=({},), compare=False, once=False, within=WITH
             if case is None:
                 case = Case(name, function, arguments, world, within, detect, not is_full, is_full, compare, once)
                 known[name] = case
-                REGISTRY.cases.append(case)
+                _CASES.append(case)
             elif is_full:
                 case.is_full = True
         return function

@@ -59,6 +59,33 @@ def interface_down(world, seconds):
     return Measure(cure=world.back())
 
 
+@scenario("7 cable out and in {times} times, a second each", compare=True, quick=[], full=[{"times": 10}])
+def cable_flaps(world, times):
+    world.begin()
+    with world.visitors.stay("/drip"):
+        for _ in range(times):
+            world.router.ip("link", "set", "lan0", "down")
+            time.sleep(1)
+            world.router.ip("link", "set", "lan0", "up")
+            time.sleep(1)
+        return Measure(cure=world.back())
+
+
+@scenario("7 no network at the start, there after {seconds} s", compare=True, quick=[{"seconds": 10}],
+          full=[{"seconds": 10}, {"seconds": 60}])
+def no_network(world, seconds):
+    """As when a device starts: the interface comes up after the agent, and
+    resolv.conf with it."""
+    world.device.ip("address", "flush", "dev", "up0")
+    world.device.ip("link", "set", "up0", "down")
+    (world.etc / "resolv.conf").unlink()
+    world.begin(flying=False)
+    time.sleep(seconds)
+    world.uplink_up("up0", DEVICE, GATEWAY)
+    world.write_resolv_conf()
+    return Measure(cure=world.back())
+
+
 LATER = {"compare": True, "quick": [{"seconds": 10}], "full": [{"seconds": 10}, {"seconds": 60}]}
 
 

@@ -18,6 +18,7 @@ default_ca = own
 [own]
 database = {directory}/index
 new_certs_dir = {directory}
+serial = {directory}/serial
 default_md = sha256
 policy = any
 [any]
@@ -104,10 +105,11 @@ def bad_certificate(world, what):
     directory = world.authority.directory / "dates"
     directory.mkdir()
     (directory / "index").touch()
+    (directory / "serial").write_text("01\n")
     (directory / "config").write_text(DATES_CONFIG.format(directory=directory))
     stem = world.authority.directory / RELAY_NAME
     command(
-        needs("openssl"), "ca", "-batch", "-notext", "-config", directory / "config", "-rand_serial",
+        needs("openssl"), "ca", "-batch", "-notext", "-config", directory / "config",
         "-cert", world.authority.roots, "-keyfile", world.authority.key, "-startdate", begin, "-enddate", end,
         "-extfile", f"{stem}.ext", "-in", f"{stem}.csr", "-out", directory / "crt",
     )

@@ -16,6 +16,19 @@ def relay_killed(world, seconds):
     return Measure(cure=world.back())
 
 
+@scenario("1 relay killed {times} times, every 4 s", compare=True, quick=[], full=[{"times": 5}])
+def relay_crashes(world, times):
+    """Away for a second each time; measured after the last one."""
+    world.begin()
+    for number in range(times):
+        if number:
+            time.sleep(3)
+        world.relay.kill()
+        time.sleep(1)
+        world.relay.start()
+    return Measure(cure=world.back())
+
+
 @scenario("1 Debian's relay killed and restarted, {seconds} s", relay="debian",
           quick=[], full=[{"seconds": 1}, {"seconds": 20}])
 def debian_relay_killed(world, seconds):

@@ -1,12 +1,15 @@
-"""Three relays, of which some die while somebody downloads."""
+"""Several relays, of which some die."""
 
 import hashlib
+import signal
+import socket
 import subprocess
+import sys
 import time
 
-from harness import needs
+from harness import needs, wait_until
 from namespaces import thread
-from programs import KITE
+from programs import KITE, RELAY_NAME, TUNNEL_PORT
 from scenario import DETECT_WITH_STREAMS, Measure, scenario
 from world import RELAYS
 
@@ -88,3 +91,35 @@ def relays_die(world, megabytes):
     assert sum_found == world.service.sha256, "the file is not the same"
     remark = f"file is right, curl ran {download.tries} times, relays that died: {', '.join(killed)}"
     return Measure(fault=max(gaps), remark=remark)
+
+
+@scenario("18 the relay that was chosen of two is {what}", relays=2, within=None, detect=DETECT_WITH_STREAMS,
+          quick=[{"what": "killed"}], full=[{"what": "killed"}, {"what": "stopped in order"}, {"what": "silent"}])
+def chosen_relay_goes(world, what):
+    """One name, two addresses, and `frontends = 1`. Measured is when a visitor
+    at the other relay is served; one waits at the first, if it is silent."""
+    world.names.write(*(f"{host} {RELAY_NAME}" for host in RELAYS[:2]))
+    world.begin(start=False)
+    world.start_agent(by=(), lines=[f"frontends = 1:{RELAY_NAME}:{TUNNEL_PORT}"])
+    wait_until(world.tunnels, 30, "no tunnel")
+    time.sleep(1)
+    first, other = (by_address(world, world.tunnels(), is_there) for is_there in (True, False))
+    before, since = world.tunnels(), time.monotonic()
+    world.visitors = world.visitors_of(other)
+    if what == "silent":
+        with world.visitors_of(first).stay("/hold"):
+            world.fault(f"ip daddr {first.host} drop", f"ip saddr {first.host} drop")
+            world.new_tunnel(before, since)
+    elif what == "killed":
+        first.kill()
+    else:
+        first.send(signal.SIGTERM)
+    return Measure(fault=world.back(since))
+
+
+def by_address(world, tunnels, is_there):
+    """The relay that a tunnel goes to, or that none goes to."""
+    # The kernel writes the bytes of an address in its own order.
+    there = {socket.inet_ntoa(int(remote.split(":")[0], 16).to_bytes(4, sys.byteorder)) for _, remote in tunnels}
+    (found,) = [relay for relay in world.relays if (relay.host in there) == is_there]
+    return found

@@ -1,7 +1,6 @@
 """The public end: visitors who stand beside the relay, ask again and again,
 and see when the first byte comes out of the tunnel."""
 
-import select
 import selectors
 import socket
 import time
@@ -122,15 +121,3 @@ def _drop(waiting, connection):
 def _is_served(answer):
     """Whether these bytes are the service's and no page of the relay's."""
     return answer.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")) and b"BaseHTTP" in answer
-
-
-def is_open(connection):
-    """Whether a staying visitor's connection is still there; what has come is
-    read and forgotten."""
-    while select.select([connection], [], [], 0)[0]:
-        try:
-            if not connection.recv(65536):
-                return False
-        except OSError:
-            return False
-    return True

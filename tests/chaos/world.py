@@ -239,7 +239,7 @@ class World:
 
     def logs(self):
         """The end of what each program has said."""
-        told = []
+        told = [f"--- what ran in {self.directory}"]
         for thing in self._things:
             process = getattr(thing, "process", None)
             if process is not None and process.child is not None:
