@@ -11,6 +11,8 @@ pub mod assignment;
 pub mod backoff;
 pub mod care;
 pub mod choice;
+pub mod dyndns;
+mod dyndns_task;
 mod flight;
 mod handshake;
 pub mod http;

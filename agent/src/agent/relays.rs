@@ -11,6 +11,8 @@ use smol::Task;
 
 use super::assignment::{Assignments, Endpoint, Move};
 use super::care::Change;
+use super::dyndns::Flights;
+use super::dyndns_task::{self, Records};
 use super::plan::{Context, Plan};
 use super::pool::{self, Pool};
 use super::post::Post;
@@ -26,8 +28,9 @@ pub(super) struct Relays {
     assignments: Assignments,
     supervisors: BTreeMap<u32, Supervised>,
     pool: Rc<Pool>,
-    /// Ends with this.
-    _pool: Task<()>,
+    records: Rc<Records>,
+    /// They end with this.
+    _tasks: [Task<()>; 2],
     trial: Trial,
     /// What returns when the configuration that is on trial reaches no relay.
     before: Option<Rc<Plan>>,
@@ -45,10 +48,11 @@ struct Supervised {
 
 impl Relays {
     pub(super) fn new(context: &Rc<Context>) -> Self {
-        let pool = Rc::default();
+        let (pool, records) = (Rc::default(), Rc::default());
         Self {
-            _pool: pool::start(context, &pool),
+            _tasks: [pool::start(context, &pool), dyndns_task::start(context, &records)],
             pool,
+            records,
             context: Rc::clone(context),
             assignments: Assignments::default(),
             supervisors: BTreeMap::new(),
@@ -86,6 +90,7 @@ impl Relays {
         }
         let flying = self.assignments.reports().filter(|(_, report)| !report.flying.is_empty());
         self.pool.set_in_use(flying.filter_map(|(endpoint, _)| endpoint.address).collect());
+        self.records.set_flights(self.flights());
         let verdict = self.judge();
         let plan = self.context.plan();
         let mut wanted: Vec<Endpoint> = plan
@@ -104,6 +109,24 @@ impl Relays {
         }
         self.supervisors.retain(|_, supervised| !supervised.post.report().has_ended);
         verdict
+    }
+
+    /// By which relays each domain flies. What is behind a proxy has no
+    /// address here.
+    fn flights(&self) -> Flights {
+        let mut flights = Flights::new();
+        let has_proxy = self.context.plan().settings.proxy.proxy.is_some();
+        for (_, report) in self.assignments.reports().filter(|_| !has_proxy) {
+            let Some(address) = report.address else { continue };
+            for kite in &report.flying {
+                let addresses = flights.entry(kite.domain().to_owned()).or_default();
+                if !addresses.contains(&address.ip()) {
+                    addresses.push(address.ip());
+                    addresses.sort_unstable();
+                }
+            }
+        }
+        flights
     }
 
     fn take(&mut self, step: Move) {

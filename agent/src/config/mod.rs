@@ -16,6 +16,7 @@
 mod address;
 mod address_range;
 mod certificate;
+mod dyndns;
 mod environment;
 mod error_url;
 mod flags;

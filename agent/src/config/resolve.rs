@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::dyndns;
 use super::environment::Environment;
 use super::grammar::TypedLine;
 use super::kites::KiteLines;
@@ -10,7 +11,7 @@ use super::options::{Action, Meaning};
 use super::problem::{Place, Report};
 use super::proxy::{PROXY_OPTIONS, ProxyLines, without_tor};
 use super::relay::{MAX_SPARE_RELAYS, RelayLines};
-use super::settings::Settings;
+use super::settings::{DynDnsSettings, Settings};
 use super::short::ShortKite;
 use super::source::{Source, resolve_path};
 
@@ -37,8 +38,6 @@ pub const MIN_BUFFER_KILOBYTES: usize = 64;
 /// Most kilobytes for `buffers`.
 pub const MAX_BUFFER_KILOBYTES: usize = 1024 * 1024;
 
-const NO_DNS_UPDATES: &str = "this version does not update the DNS record of your kite; make its \
-     name lead to the relay";
 const NO_WEBSOCKET: &str = "the relays of pagekite.net take no tunnels inside a WebSocket; remove \
      wschunks, or name a relay of Kitelet's with frontend";
 /// Options that name a relay, or files where one may be named.
@@ -63,6 +62,7 @@ pub(super) fn resolve(
         new_names: false,
         first_relay: None,
         names: None,
+        dyndns: None,
         spare_relays: 0,
         ignores_own_names: false,
         compress: false,
@@ -94,6 +94,7 @@ struct Resolver<'a> {
     /// Where the first relay and the last certificate name were typed.
     first_relay: Option<Place>,
     names: Option<Place>,
+    dyndns: Option<DynDnsSettings>,
     spare_relays: usize,
     ignores_own_names: bool,
     compress: bool,
@@ -137,18 +138,17 @@ impl Resolver<'_> {
                 Ok(())
             }
             Action::Defaults => {
-                self.warn(line, NO_DNS_UPDATES);
+                self.dyndns = Some(dyndns::hosted());
                 self.relays.set_defaults()
             }
             Action::WhiteLabel | Action::WhiteLabelTls => {
-                self.warn(line, NO_DNS_UPDATES);
                 let https = action == Action::WhiteLabelTls;
-                self.relays.set_white_label(value, https)
+                self.relays.set_white_label(value, https)?;
+                self.dyndns = Some(dyndns::white_label(&value.to_ascii_lowercase(), https));
+                Ok(())
             }
             Action::DynDns => {
-                if !value.is_empty() {
-                    self.warn(line, NO_DNS_UPDATES);
-                }
+                self.dyndns = dyndns::read(value)?;
                 Ok(())
             }
             Action::Frontend => self.relays.add_relay(value),
@@ -350,6 +350,7 @@ impl Resolver<'_> {
         report.mistakes.is_empty().then_some(Settings {
             relays: relays.fixed,
             pool: relays.pool,
+            dyndns: self.dyndns,
             spare_relays: self.spare_relays,
             never: relays.never,
             ignores_own_names: self.ignores_own_names,

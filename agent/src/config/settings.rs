@@ -32,6 +32,8 @@ pub struct Settings {
     /// Where the "unavailable" page sends a visitor: per domain, and the empty
     /// domain for all the rest (`errorurl`).
     pub error_urls: Vec<(String, String)>,
+    /// Whom to tell by which relays the kites fly (`dyndns`).
+    pub dyndns: Option<DynDnsSettings>,
     /// Whether a relay that can read them is sent zlib chunks (`zchunks`).
     /// They cost 319 KB of RAM, hence off by default.
     pub compress: bool,
@@ -92,6 +94,19 @@ impl fmt::Display for RelayPool {
             PoolSource::File(path) => write!(formatter, "@{}:{}", path.display(), self.port),
         }
     }
+}
+
+/// How DNS records are updated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynDnsSettings {
+    /// The URL, with places for `%(domain)s`, `%(ip)s`, `%(ips)s` and
+    /// `%(sign)s`.
+    pub template: String,
+    /// User and password of the service, for HTTP Basic.
+    pub account: Option<(String, Secret)>,
+    /// Whether a URL in clear is asked for inside TLS to the same host, as
+    /// pagekite.net has it.
+    pub inside_tls: bool,
 }
 
 /// One relay, by name or address.

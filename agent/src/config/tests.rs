@@ -40,6 +40,7 @@ fn everything_has_a_default() {
     let expected = Settings {
         relays: vec![RelayAddress { host: "relay.example.com".into(), port: DEFAULT_RELAY_PORT }],
         pool: None,
+        dyndns: None,
         spare_relays: 0,
         never: Vec::new(),
         ignores_own_names: false,

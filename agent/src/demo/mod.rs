@@ -132,6 +132,7 @@ fn agent_settings(port: u16, pin: Pin, secret: &Secret, service: &Service) -> Se
     Settings {
         relays: vec![RelayAddress { host: Ipv4Addr::LOCALHOST.to_string(), port }],
         pool: None,
+        dyndns: None,
         spare_relays: 0,
         never: Vec::new(),
         ignores_own_names: false,

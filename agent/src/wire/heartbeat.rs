@@ -23,11 +23,11 @@ pub const ROUND_TRIPS: u32 = 8;
 /// Longest round trip that patience is had with.
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(5);
 /// Least silence before a sign of life while streams are open.
-pub const BUSY_SILENCE: Duration = Duration::from_secs(9);
+pub const BUSY_SILENCE: Duration = Duration::from_secs(8);
 /// The same where the kernel alone notices, whose patience is longer.
 const UNANSWERED_BUSY_SILENCE: Duration = Duration::from_secs(5);
 /// Silence while streams are open, as a part of `keepalive`: who pays for each
-/// byte and asks for a long one does not want a PING each nine seconds.
+/// byte and asks for a long one does not want a PING each eight seconds.
 const BUSY_PART: u32 = 10;
 /// A PING is repeated while its answer is out. The kernel repeats a lost one
 /// after ever longer pauses, unless something newer gets through.

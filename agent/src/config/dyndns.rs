@@ -1,0 +1,99 @@
+//! `dyndns`: whom to tell by which relays a kite flies, so that its name leads
+//! there (`protocol.md` 15).
+
+use super::problem::quoted;
+use super::settings::DynDnsSettings;
+use crate::wire::Secret;
+
+/// Longest URL.
+const MAX_URL_BYTES: usize = 1024;
+
+/// What pagekite.net takes, and white labels at their own host.
+const UPDATE: &str = "/?hostname=%(domain)s&myip=%(ips)s&sign=%(sign)s";
+/// The protocol of DynDNS and those that copied it.
+const DYNDNS2: &str = "/nic/update?hostname=%(domain)s&myip=%(ip)s";
+
+/// The hosted service's, which `defaults` sets.
+pub(super) fn hosted() -> DynDnsSettings {
+    settings(format!("http://up.pagekite.net{UPDATE}"), None, true)
+}
+
+/// A white label's.
+pub(super) fn white_label(domain: &str, https: bool) -> DynDnsSettings {
+    let scheme = if https { "https" } else { "http" };
+    settings(format!("{scheme}://dnsup.{domain}{UPDATE}"), None, false)
+}
+
+/// `dyndns = URL`, `PROVIDER` or `USER:PASSWORD@PROVIDER`; empty is none.
+pub(super) fn read(value: &str) -> Result<Option<DynDnsSettings>, String> {
+    const SHAPE: &str = "is pagekite.net, USER:PASSWORD@dyndns.org, USER:PASSWORD@no-ip.com, or \
+         a URL such as https://dns.example.com/?name=%(domain)s&to=%(ips)s&sign=%(sign)s";
+    if value.is_empty() {
+        return Ok(None);
+    }
+    if value.len() > MAX_URL_BYTES {
+        return Err(format!("is longer than {MAX_URL_BYTES} bytes"));
+    }
+    if value.starts_with("http://") || value.starts_with("https://") {
+        let is_url = value.bytes().all(|byte| byte.is_ascii_graphic());
+        let host = value.split("://").nth(1).unwrap_or_default();
+        if !is_url || host.starts_with('/') || host.is_empty() {
+            return Err(SHAPE.into());
+        }
+        return Ok(Some(settings(value.to_owned(), None, false)));
+    }
+    let (account, provider) = match value.rsplit_once('@') {
+        Some((account, provider)) => {
+            let (user, password) = account.split_once(':').ok_or(SHAPE)?;
+            (Some((user.to_owned(), Secret::new(password.as_bytes()))), provider)
+        }
+        None => (None, value),
+    };
+    match provider {
+        "pagekite.net" => Ok(Some(hosted())),
+        "dyndns.org" | "no-ip.com" if account.is_none() => {
+            Err(format!("{provider} wants an account: USER:PASSWORD@{provider}"))
+        }
+        "dyndns.org" => {
+            Ok(Some(settings(format!("https://members.dyndns.org{DYNDNS2}"), account, false)))
+        }
+        "no-ip.com" => {
+            Ok(Some(settings(format!("https://dynupdate.no-ip.com{DYNDNS2}"), account, false)))
+        }
+        // It may hold a password.
+        _ if account.is_some() => Err(SHAPE.into()),
+        other => Err(format!("{} is no known provider; it {SHAPE}", quoted(other))),
+    }
+}
+
+fn settings(
+    template: String,
+    account: Option<(String, Secret)>,
+    inside_tls: bool,
+) -> DynDnsSettings {
+    DynDnsSettings { template, account, inside_tls }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn providers_and_urls_are_known() {
+        assert_eq!(read(""), Ok(None));
+        assert!(read("pagekite.net").is_ok_and(|read| read.is_some_and(|read| read.inside_tls)));
+        let own = "https://dns.example.com/?n=%(domain)s";
+        assert!(read(own).is_ok_and(|read| read.is_some_and(|read| read.template == own)));
+        let account = read("me:s3cret@no-ip.com").expect("valid").expect("some").account;
+        assert_eq!(account.expect("an account").0, "me");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_a_password() {
+        for wrong in ["dyndns.org", "example.org", "http://", "http:///x", "http://a b/"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        let text = read("me:s3cret@example.org").expect_err("unknown");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}
