@@ -15,6 +15,7 @@ pub mod dyndns;
 mod dyndns_task;
 mod flight;
 mod handshake;
+pub mod health;
 pub mod http;
 pub mod keepalive;
 mod outage;

@@ -9,6 +9,7 @@ use log::{info, warn};
 use smol::LocalExecutor;
 
 use super::backoff::Caps;
+use super::health::HealthChecks;
 use super::visitors::Visitors;
 use crate::config::{Security, Settings};
 use crate::net::{CERTIFICATE_CLOCK, Connector, TlsSetupError};
@@ -99,7 +100,7 @@ impl Context {
         Rc::new(Self {
             state: RefCell::new(state),
             executor,
-            visitors: RefCell::new(visitors_of(&plan)),
+            visitors: RefCell::new(visitors_of(executor, &plan, &HealthChecks::default())),
             plan: RefCell::new(Rc::new(plan)),
             buffers: Buffers::new(usize::MAX),
             is_stopping: Cell::new(false),
@@ -119,12 +120,18 @@ impl Context {
 
     /// Lets another configuration hold.
     pub(super) fn set_plan(&self, plan: Rc<Plan>) {
-        *self.visitors.borrow_mut() = visitors_of(&plan);
+        let visitors = visitors_of(self.executor, &plan, self.visitors().health());
+        *self.visitors.borrow_mut() = visitors;
         *self.plan.borrow_mut() = plan;
     }
 }
 
-fn visitors_of(plan: &Plan) -> Rc<Visitors> {
+fn visitors_of(
+    executor: &'static LocalExecutor<'static>,
+    plan: &Plan,
+    before: &HealthChecks,
+) -> Rc<Visitors> {
     let Settings { kites, error_urls, .. } = &plan.settings;
-    Rc::new(Visitors::new(kites.clone(), error_urls.clone()))
+    let health = HealthChecks::start(executor, kites, before);
+    Rc::new(Visitors::new(kites.clone(), error_urls.clone(), health))
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::access::Visitor;
 use super::answer::{Refusal, refuse};
+use super::health::HealthChecks;
 use super::routing::candidates;
 use crate::config::KiteSettings;
 use crate::html::error_url;
@@ -19,6 +20,7 @@ const MAX_TEXT_BYTES: usize = 253;
 pub(super) struct Visitors {
     kites: Vec<Rc<KiteSettings>>,
     error_urls: Vec<(String, String)>,
+    health: HealthChecks,
 }
 
 /// What a visitor wants, kept for as long as the stream lives.
@@ -35,8 +37,14 @@ impl Visitors {
     pub(super) fn new(
         kites: impl IntoIterator<Item = KiteSettings>,
         error_urls: Vec<(String, String)>,
+        health: HealthChecks,
     ) -> Self {
-        Self { kites: kites.into_iter().map(Rc::new).collect(), error_urls }
+        Self { kites: kites.into_iter().map(Rc::new).collect(), error_urls, health }
+    }
+
+    /// What is known about the services.
+    pub(super) fn health(&self) -> &HealthChecks {
+        &self.health
     }
 
     /// The kites whose services are to be tried, in this order.

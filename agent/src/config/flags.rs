@@ -9,7 +9,7 @@
 use super::address::{RANGE, address_range, host_port, port};
 use super::nearest::nearest;
 use super::problem::quoted;
-use super::settings::{KiteFlags, ProxyProtocol, RewriteHost};
+use super::settings::{HealthCheck, KiteFlags, ProxyProtocol, RewriteHost};
 use crate::wire::Secret;
 
 /// Most `ip/` entries of one kite.
@@ -21,8 +21,18 @@ const MAX_USER_BYTES: usize = 128;
 /// The public port that stands for "no port of its own".
 pub(super) const PORT_OF_NONE: u16 = 80;
 
-const KNOWN: [&str; 7] =
-    ["ip/", "password/", "user/", "rewritehost", "rawheaders", "insecure", "proxyproto"];
+const KNOWN: [&str; 8] = [
+    "ip/",
+    "password/",
+    "user/",
+    "rewritehost",
+    "rawheaders",
+    "insecure",
+    "proxyproto",
+    "healthcheck",
+];
+/// Longest path of a health check, in bytes.
+const MAX_PATH_BYTES: usize = 256;
 /// Flags of PageKite's built-in web server.
 const WEB_SERVER: [&str; 12] = [
     "indexes",
@@ -120,6 +130,26 @@ pub(super) fn set_flag(
     match key {
         "rawheaders" => flags.raw_headers = needed_truth(key, value)?,
         "insecure" => flags.insecure = needed_truth(key, value)?,
+        "healthcheck" => {
+            flags.health_check = match value {
+                "" => None,
+                path if path.starts_with('/') => {
+                    if path.len() > MAX_PATH_BYTES || !path.bytes().all(|b| b.is_ascii_graphic()) {
+                        return Err(format!(
+                            "the path of a health check is ASCII without spaces, at most \
+                             {MAX_PATH_BYTES} bytes"
+                        ));
+                    }
+                    Some(HealthCheck::Http(path.to_owned()))
+                }
+                word if word.eq_ignore_ascii_case("tcp") => Some(HealthCheck::Tcp),
+                word => match truth(word) {
+                    Some(true) => Some(HealthCheck::Tcp),
+                    Some(false) => None,
+                    None => return Err("is tcp, or a path such as /status".into()),
+                },
+            };
+        }
         "proxyproto" => {
             flags.proxy_protocol = match value.to_ascii_lowercase().as_str() {
                 "v1" => Some(ProxyProtocol::V1),

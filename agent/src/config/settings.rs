@@ -238,6 +238,17 @@ pub struct KiteFlags {
     pub passwords: Vec<(String, Secret)>,
     /// `ip/...`: the visitors that are let in; empty lets in everybody.
     pub allowed: Vec<AddressRange>,
+    /// `healthcheck`: how to see whether the service is well.
+    pub health_check: Option<HealthCheck>,
+}
+
+/// What a service that is well does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthCheck {
+    /// It takes connections.
+    Tcp,
+    /// It answers a GET of this path with a status of 200 to 399.
+    Http(String),
 }
 
 /// What `rewritehost` puts in the Host header.

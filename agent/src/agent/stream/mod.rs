@@ -191,6 +191,10 @@ impl Stream {
                 let why = format!("{} lets in other addresses only (flag ip)", kite.id);
                 return Err(Fate::Unserved(why));
             }
+            if !self.visitors.health().is_open(&kite) {
+                why = format!("{} fails its health check", kite.origin);
+                continue;
+            }
             match dial_service(&kite.origin, Instant::now() + DIAL_TIME).await {
                 Ok(socket) => return Ok((kite, Rc::new(socket))),
                 Err(error) => why = error.to_string(),
