@@ -90,6 +90,20 @@ fn a_new_kite_comes_by_a_tunnel_of_its_own() {
 }
 
 #[test]
+fn a_kite_that_comes_while_the_relay_hesitates_is_asked_for_with_the_others() {
+    let relay = FakeRelay::new();
+    let service = Service::echo();
+    let agent = Agent::with_raw(&relay, service.port());
+    let (_hesitating, request) = relay.accept_request();
+    assert_eq!(request.kites.len(), 1);
+    let lines = agent_support::raw_service(service.port());
+    agent.rewrite(&format!("{lines}{}", lines.replace("kite.test", "other.test")));
+    agent.hang_up();
+    let (_, request) = relay.accept_request();
+    assert_eq!(request.kites.len(), 2);
+}
+
+#[test]
 fn a_kite_that_is_gone_is_not_served_and_leaves_when_nobody_uses_the_tunnel() {
     let relay = FakeRelay::new();
     let service = Service::echo();

@@ -36,6 +36,8 @@ pub struct Report {
     pub refused: Vec<KiteId>,
     /// The address of the relay that the kites fly by.
     pub address: Option<SocketAddr>,
+    /// Tries that came to nothing since the last tunnel.
+    pub failures: u32,
     /// The relay's name does not lead to that address any more.
     pub has_moved: bool,
     /// The supervisor is done.

@@ -205,6 +205,7 @@ impl Supervisor {
             .collect();
         self.post.tell_back(|report| {
             report.flying = flying;
+            report.failures = 0;
             report.address = address;
         });
     }

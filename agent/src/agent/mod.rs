@@ -18,6 +18,7 @@ pub mod keepalive;
 mod outage;
 pub mod outage_log;
 mod plan;
+mod pool;
 mod post;
 pub mod proxy_protocol;
 mod registration_log;
@@ -90,6 +91,7 @@ async fn serve(relays: &mut Relays, load: Load<'_>) -> io::Result<()> {
                 return Ok(());
             }
             Some(Order::Reload) => reload(relays, load),
+            Some(Order::Retry) => info!("SIGUSR1: nothing waits longer than it has to"),
             Some(Order::Stop) => {
                 info!("ending; streams that are open get a moment");
                 // A second signal does not wait.

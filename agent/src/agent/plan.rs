@@ -32,7 +32,10 @@ impl Plan {
         if settings.proxy.proxy.is_some() {
             info!("the way to the relays leads through the {}", settings.proxy);
         }
-        let streams = limits::raise_open_files() / settings.relays.len().max(1);
+        let from_pool =
+            settings.pool.as_ref().map_or(0, |pool| pool.wanted + settings.spare_relays);
+        let relays = (settings.relays.len() + from_pool).max(1);
+        let streams = limits::raise_open_files() / relays;
         if streams < settings.max_streams {
             warn!(
                 "max_streams is {}, but the limit on open files leaves room for {streams} only",

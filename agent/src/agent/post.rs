@@ -12,6 +12,8 @@ use crate::wire::KiteId;
 /// The letter-box of one supervisor.
 pub(super) struct Post {
     kites: RefCell<Vec<KiteId>>,
+    /// Those that the try or the tunnel of now began with.
+    asked: RefCell<Vec<KiteId>>,
     change: Cell<Option<Change>>,
     is_leaving: Cell<bool>,
     is_outdated: Cell<bool>,
@@ -29,6 +31,7 @@ impl Post {
     pub(super) fn new(kites: Vec<KiteId>, news: Rc<Notify>) -> Rc<Self> {
         Rc::new(Self {
             kites: RefCell::new(kites),
+            asked: RefCell::default(),
             change: Cell::new(None),
             is_leaving: Cell::new(false),
             is_outdated: Cell::new(false),
@@ -65,10 +68,19 @@ impl Post {
         self.bell.notify();
     }
 
-    /// A new tunnel begins, by the configuration that holds now.
-    pub(super) fn begins(&self) {
+    /// A try begins, by the configuration that holds now; returns the kites to
+    /// ask for.
+    pub(super) fn begins(&self) -> Vec<KiteId> {
         self.is_outdated.set(false);
         self.is_old.set(false);
+        self.asked.borrow_mut().clone_from(&self.kites.borrow());
+        self.kites.borrow().clone()
+    }
+
+    /// Whether there are kites that the try or the tunnel of now began without.
+    pub(super) fn has_new_kites(&self) -> bool {
+        let asked = self.asked.borrow();
+        self.kites.borrow().iter().any(|kite| !asked.contains(kite))
     }
 
     /// Whether kites fly by the configuration that holds now.
@@ -81,22 +93,18 @@ impl Post {
         self.is_old.set(true);
     }
 
-    /// Whether the tunnel is better had anew when nobody uses it: the relay
-    /// flies kites on it that are none any more, or the way to it has changed.
+    /// Whether the tunnel is better had anew when nobody uses it: its kites are
+    /// others now, or the way to the relay has changed.
     pub(super) fn wants_renewal(&self) -> bool {
         let kites = self.kites.borrow();
         let is_gone = |kite: &KiteId| !kites.contains(kite);
-        self.is_outdated.get() || self.report.borrow().flying.iter().any(is_gone)
+        let flies_others = self.report.borrow().flying.iter().any(is_gone);
+        self.is_outdated.get() || flies_others || self.has_new_kites()
     }
 
     /// What the supervisor told last.
     pub(super) fn report(&self) -> Report {
         self.report.borrow().clone()
-    }
-
-    /// The supervisor's kites.
-    pub(super) fn kites(&self) -> Vec<KiteId> {
-        self.kites.borrow().clone()
     }
 
     /// Whether the supervisor is to end.

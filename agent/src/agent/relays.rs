@@ -2,6 +2,7 @@
 //! it, passes on what happens outside, and lets another configuration hold.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use smol::Task;
 use super::assignment::{Assignments, Endpoint, Move};
 use super::care::Change;
 use super::plan::{Context, Plan};
+use super::pool::{self, Pool};
 use super::post::Post;
 use super::reload::{changes, keeps_the_way};
 use super::supervisor::Supervisor;
@@ -22,6 +24,9 @@ pub(super) struct Relays {
     context: Rc<Context>,
     assignments: Assignments,
     supervisors: BTreeMap<u32, Supervised>,
+    pool: Rc<Pool>,
+    /// Ends with this.
+    _pool: Task<()>,
     trial: Trial,
     /// What returns when the configuration that is on trial reaches no relay.
     before: Option<Rc<Plan>>,
@@ -29,13 +34,20 @@ pub(super) struct Relays {
 
 struct Supervised {
     post: Rc<Post>,
+    /// The relay's address, of one from the pool.
+    address: Option<SocketAddr>,
+    /// Failures that the pool was told of.
+    failures: u32,
     /// Ends with this.
     _task: Task<()>,
 }
 
 impl Relays {
     pub(super) fn new(context: &Rc<Context>) -> Self {
+        let pool = Rc::default();
         Self {
+            _pool: pool::start(context, &pool),
+            pool,
             context: Rc::clone(context),
             assignments: Assignments::default(),
             supervisors: BTreeMap::new(),
@@ -61,17 +73,31 @@ impl Relays {
     /// Brings everything to what is wanted; returns when to do so again, if
     /// nothing happens before.
     fn update(&mut self) -> Option<Instant> {
-        for (&id, supervised) in &self.supervisors {
-            self.assignments.report(id, supervised.post.report());
+        for (&id, supervised) in &mut self.supervisors {
+            let report = supervised.post.report();
+            if let Some(address) = supervised.address {
+                if report.failures > supervised.failures {
+                    self.pool.trouble(address);
+                }
+                supervised.failures = report.failures;
+            }
+            self.assignments.report(id, report);
         }
+        let flying = self.assignments.reports().filter(|(_, report)| !report.flying.is_empty());
+        self.pool.set_in_use(flying.filter_map(|(endpoint, _)| endpoint.address).collect());
         let verdict = self.judge();
         let plan = self.context.plan();
-        let wanted: Vec<Endpoint> = plan
+        let mut wanted: Vec<Endpoint> = plan
             .settings
             .relays
             .iter()
             .map(|relay| Endpoint { relay: relay.clone(), address: None })
             .collect();
+        wanted.extend(self.pool.chosen());
+        if wanted.is_empty() {
+            // The pool is still looked for; what flies is left alone.
+            return verdict;
+        }
         for step in self.assignments.decide(&wanted, &plan.kites()) {
             self.take(step);
         }
@@ -86,13 +112,15 @@ impl Relays {
                     let relay = &endpoint.relay;
                     info!("relay {relay} has another address now; going there");
                 }
+                let address = endpoint.address;
                 let post = Post::new(kites, Rc::clone(&self.context.news));
                 let mut supervisor = Supervisor::new(&self.context, endpoint, Rc::clone(&post));
                 if is_refused {
                     supervisor = supervisor.after_refusal();
                 }
                 let task = self.context.executor.spawn(supervisor.run());
-                self.supervisors.insert(id, Supervised { post, _task: task });
+                let supervised = Supervised { post, address, failures: 0, _task: task };
+                self.supervisors.insert(id, supervised);
             }
             Move::SetKites { id, kites } => self.with_post(id, |post| post.set_kites(kites)),
             Move::Drain(id) => self.with_post(id, Post::leave),
@@ -110,6 +138,7 @@ impl Relays {
 
     /// Passes on what happened outside.
     pub(super) fn tell(&self, change: Change) {
+        self.pool.look_again();
         for supervised in self.supervisors.values() {
             supervised.post.tell(change);
         }

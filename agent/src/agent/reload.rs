@@ -32,12 +32,19 @@ pub(super) fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     for relay in old.relays.iter().filter(|relay| !new.relays.contains(relay)) {
         told.push(format!("relay {relay} is gone; its tunnel ends once the others fly"));
     }
+    if old.pool != new.pool {
+        match &new.pool {
+            Some(pool) => told.push(format!("relays come from the pool {pool} now")),
+            None => told.push("no relays come from a pool any more".to_owned()),
+        }
+    }
     if !keeps_the_way(old, new) {
         told.push("the way to the relays has changed, for the next tunnel".to_owned());
     }
     let rest = |settings: &Settings| Settings {
         kites: Vec::new(),
         relays: Vec::new(),
+        pool: None,
         security: new.security.clone(),
         proxy: new.proxy.clone(),
         websocket: new.websocket,

@@ -13,7 +13,7 @@ use smol::future;
 
 use super::assignment::{Endpoint, Report};
 use super::backoff::Failure;
-use super::care::{Care, Next};
+use super::care::{Care, Change, Next};
 use super::handshake::{Registered, exchange};
 use super::keepalive::Keepalive;
 use super::outage::Outage;
@@ -48,7 +48,7 @@ pub(super) struct Supervisor {
     /// The id by which the relay knows our last tunnel, to take its place.
     pub(super) session_id: Option<String>,
     /// Addresses that came to nothing after they had taken a connection, the
-    /// latest first.
+    /// latest last.
     last: VecDeque<SocketAddr>,
     pub(super) log: RegistrationLog,
     outages: OutageLog,
@@ -100,9 +100,8 @@ impl Supervisor {
     /// One try: from the connection to the end of the tunnel.
     async fn attempt(&mut self) {
         self.with_care(|care| care.begins(Instant::now()));
-        self.post.begins();
         let plan = self.context.plan();
-        let kites = plan.offered(&self.post.kites());
+        let kites = plan.offered(&self.post.begins());
         if kites.is_empty() {
             self.post.leave();
             return;
@@ -124,7 +123,9 @@ impl Supervisor {
                 Some(outage)
             }
         };
+        let is_failure = !matches!(outage, None | Some(Outage::Outdated));
         self.post.tell_back(|report| {
+            report.failures += u32::from(is_failure);
             report.flying.clear();
             report.address = None;
             report.has_moved = false;
@@ -230,10 +231,10 @@ impl Supervisor {
     fn came_to_nothing(&mut self, address: Option<SocketAddr>) {
         let Some(address) = address else { return };
         self.last.retain(|last| *last != address);
-        self.last.push_front(address);
-        self.last.truncate(MAX_LAST);
-        // The one that failed longest ago is the best of the bad.
-        self.last.make_contiguous().sort_by_key(|last| *last == address);
+        if self.last.len() >= MAX_LAST {
+            self.last.pop_front();
+        }
+        self.last.push_back(address);
     }
 
     /// The relay is good: what was held against its addresses is forgotten.
@@ -290,7 +291,8 @@ async fn wait_until_outdated(post: &Post, care: &Cell<Care>) {
         if post.is_leaving() {
             return;
         }
-        if let Some(change) = post.take_change() {
+        let new_kites = post.has_new_kites().then_some(Change::Asked);
+        if let Some(change) = post.take_change().or(new_kites) {
             let mut told = care.get();
             again_at = told.change(Instant::now(), change).or(again_at);
             care.set(told);
@@ -315,7 +317,7 @@ pub(super) fn fill_random(bytes: &mut [u8]) {
     let _ = SystemRandom::new().fill(bytes);
 }
 
-fn random_number() -> u32 {
+pub(super) fn random_number() -> u32 {
     let mut bytes = [0; 4];
     fill_random(&mut bytes);
     u32::from_ne_bytes(bytes)

@@ -8,12 +8,14 @@ use argh::FromArgs;
 
 #[cfg(feature = "connect")]
 use super::connect::{ConnectArguments, SshConfigArguments};
+use super::retry::RetryArguments;
 use crate::config::nearest;
 
 const HELP: &str = "\
 Usage: kitelet [OPTIONS] PORT NAME [+FLAGS] [AND PORT NAME ...]
        kitelet run [-c FILE]
        kitelet check [-c FILE]
+       kitelet retry [-c FILE]
        kitelet connect [OPTIONS] NAME[:PORT]
        kitelet relay [add NAME] [-c FILE]
        kitelet demo
@@ -25,6 +27,7 @@ Puts services of this machine on the Internet through a PageKite relay.
   kitelet nas:5000 box.example.com   publish a port of another machine
   kitelet run                        fly the kites of /etc/kitelet.d
   kitelet check                      show what the configuration means
+  kitelet retry                      let a running agent try now, not later
   kitelet connect box.example.com    visit SSH there, as ssh's ProxyCommand
   kitelet ssh-config NAME...         what ~/.ssh/config needs to visit them
   kitelet relay --help               how to run a relay of your own
@@ -63,8 +66,8 @@ const SECRET_OPTIONS: [&str; 10] = [
     "password",
 ];
 /// What the first word may be.
-const COMMANDS: [&str; 8] =
-    ["run", "check", "relay", "demo", "connect", "ssh-config", "help", "version"];
+const COMMANDS: [&str; 9] =
+    ["run", "check", "retry", "relay", "demo", "connect", "ssh-config", "help", "version"];
 /// Words of commands that this program may be built without.
 const OPTIONAL: [(&str, bool); 4] = [
     ("kitelet connect ", cfg!(feature = "connect")),
@@ -82,6 +85,8 @@ pub(super) enum Command {
     Run(Vec<PathBuf>),
     /// `check`, likewise.
     Check(Vec<PathBuf>),
+    /// `retry`.
+    Retry(RetryArguments),
     /// `PORT NAME`.
     Short(ShortArguments),
     /// `connect`.
@@ -176,6 +181,7 @@ pub(super) fn read(arguments: &[String]) -> Result<Command, String> {
         Some((&"check", rest)) => {
             options::<CheckArguments>("check", rest, |check| Command::Check(check.config))
         }
+        Some((&"retry", rest)) => options::<RetryArguments>("retry", rest, Command::Retry),
         #[cfg(feature = "connect")]
         Some((&"connect", rest)) => options::<ConnectArguments>("connect", rest, Command::Connect),
         #[cfg(feature = "connect")]

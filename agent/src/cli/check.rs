@@ -38,6 +38,13 @@ pub fn describe(loaded: &Loaded) -> String {
     for relay in &settings.relays {
         let _ = writeln!(text, "  {relay}");
     }
+    if let Some(pool) = &settings.pool {
+        let wanted = pool.wanted + settings.spare_relays;
+        let _ = match wanted {
+            1 => writeln!(text, "  the fastest of {pool}"),
+            _ => writeln!(text, "  the fastest {wanted} of {pool}"),
+        };
+    }
     let _ = writeln!(text, "  {}", protection(&settings.security));
     if settings.proxy.proxy.is_some() {
         let _ = writeln!(text, "  through the {}, which looks their names up", settings.proxy);

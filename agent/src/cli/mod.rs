@@ -10,6 +10,7 @@ mod connect;
 mod demo;
 #[cfg(feature = "relay")]
 mod relay;
+mod retry;
 mod run;
 mod short;
 #[cfg(feature = "connect")]
@@ -120,6 +121,9 @@ fn run_command(
         Ok(args::Command::Run(config)) => run::command(&config, environment, errors),
         Ok(args::Command::Check(config)) => check::command(&config, environment, output, errors),
         Ok(args::Command::Short(arguments)) => short::command(&arguments, environment, errors),
+        Ok(args::Command::Retry(arguments)) => {
+            retry::command(arguments, environment, output, errors)
+        }
         #[cfg(feature = "connect")]
         Ok(args::Command::Connect(arguments)) => connect::command(&arguments, environment, errors),
         #[cfg(feature = "connect")]

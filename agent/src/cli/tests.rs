@@ -55,6 +55,7 @@ fn help_goes_to_standard_output() {
         ("8080 --help", "kitelet 8080 box.example.com"),
         ("run --help", "Usage: kitelet run"),
         ("check --help", "Usage: kitelet check"),
+        ("retry --help", "Usage: kitelet retry"),
         #[cfg(feature = "connect")]
         ("--help", "kitelet connect box.example.com"),
         #[cfg(feature = "connect")]
@@ -131,6 +132,43 @@ fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
         assert!(ran.errors.contains("never goes on the command line"), "{line}: {}", ran.errors);
         assert!(!ran.errors.contains("s3cret"), "{line}: {}", ran.errors);
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn retry_asks_the_agent_in_the_runtime_directory() {
+    use crate::system::control::{Command, ControlSocket};
+
+    let folder = std::env::temp_dir().join(format!("kitelet-retry-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let line = format!("retry --runtime-directory {}", folder.display());
+    let ran = run(&line, &Fake::default());
+    assert_eq!(ran.outcome, Outcome::Exit(EXIT_UNAVAILABLE));
+    assert!(ran.errors.contains("no agent runs at"), "{}", ran.errors);
+
+    let mut socket = ControlSocket::bind(&folder).expect("a socket");
+    let rc = format!("{GOOD}\nruntime_directory = {}", folder.display());
+    let by_variable = ("RUNTIME_DIRECTORY".into(), folder.display().to_string());
+    let asking = std::thread::spawn(move || {
+        let mut environment = Fake::with(&[("/x.rc", &rc)]);
+        let mut all = vec![run(&line, &environment), run("retry -c /x.rc", &environment)];
+        environment.variables.extend([by_variable]);
+        all.push(run("retry", &environment));
+        all
+    });
+    smol::block_on(async {
+        for _ in 0..3 {
+            let request = socket.next().await;
+            assert_eq!(request.command(), Command::Retry);
+            request.answer("ok\n").await;
+        }
+    });
+    for ran in asking.join().expect("no panic") {
+        assert_eq!(ran.outcome, Outcome::Exit(EXIT_STOPPED), "{}", ran.errors);
+        assert_eq!(ran.output, "the agent tries now\n");
+    }
+    drop(socket);
+    std::fs::remove_dir_all(folder).expect("it is ours");
 }
 
 #[test]

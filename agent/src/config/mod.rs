@@ -59,7 +59,9 @@ pub use proxy::{
     MAX_PROXY_CREDENTIAL_BYTES, Proxy, ProxyCredentials, ProxyException, ProxyExceptionHosts,
     ProxyKind, ProxySettings,
 };
-pub use relay::{DEFAULT_RELAY_PORT, MAX_CERTIFICATE_NAMES, MAX_RELAYS};
+pub use relay::{
+    DEFAULT_RELAY_PORT, MAX_CERTIFICATE_NAMES, MAX_RELAYS, MAX_SPARE_RELAYS, MAX_WANTED,
+};
 #[cfg(feature = "relay")]
 pub use relay_end::*;
 #[cfg(feature = "relay")]

@@ -90,6 +90,9 @@ pub(super) enum Action {
     WhiteLabelTls,
     Frontend,
     Frontends,
+    NoFrontend,
+    SpareRelays,
+    NewNames,
     DynDns,
     KeepAlive,
     Retry,
@@ -106,6 +109,8 @@ pub(super) enum Action {
     WebSocket,
     Buffers,
     MaxStreams,
+    StateDirectory,
+    RuntimeDirectory,
     WebServer,
 }
 

@@ -1,18 +1,25 @@
 //! The lines about the way to the relays: which they are, how the way is
 //! protected, what is sent to visitors while a service is away.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::address::{HOST_PORT, host_port, is_host_name};
 use super::certificate::certificate_name;
 use super::error_url::ErrorUrls;
 use super::problem::quoted;
-use super::settings::{CertificateName, RelayAddress, Security, TlsSettings};
+use super::settings::{
+    CertificateName, PoolSource, RelayAddress, RelayPool, Security, TlsSettings,
+};
 
 /// Port of a relay when none is written (`protocol.md` 2.1).
 pub const DEFAULT_RELAY_PORT: u16 = 443;
 /// Most relays that a configuration may name.
 pub const MAX_RELAYS: usize = 64;
+/// Most relays of a pool that may be asked for at the same time.
+pub const MAX_WANTED: usize = 16;
+/// Most relays of a pool beside those that are asked for.
+pub const MAX_SPARE_RELAYS: usize = 4;
 /// Most accepted certificate names.
 pub const MAX_CERTIFICATE_NAMES: usize = 64;
 
@@ -36,7 +43,8 @@ const WHITE_LABEL_POOL: &str = "fe4_152";
 #[derive(Debug, Default)]
 pub(super) struct RelayLines {
     relays: Vec<RelayAddress>,
-    pool: Option<RelayAddress>,
+    pool: Option<RelayPool>,
+    never: Vec<SocketAddr>,
     names: Vec<CertificateName>,
     roots: Option<PathBuf>,
     plain: bool,
@@ -56,19 +64,43 @@ impl RelayLines {
         Ok(())
     }
 
-    /// `frontends = N:NAME:PORT`.
+    /// `frontends = N:NAME:PORT`, or `N:@FILE:PORT` with an absolute path.
     pub(super) fn set_pool(&mut self, value: &str) -> Result<(), String> {
         const SHAPE: &str = "is written COUNT:NAME:PORT, such as 1:relays.example.com:443";
         let (count, pool) = value.split_once(':').ok_or(SHAPE)?;
-        if count.parse::<u16>().is_err() {
-            return Err(SHAPE.into());
+        let wanted = count.parse::<usize>().ok().filter(|wanted| (1..=MAX_WANTED).contains(wanted));
+        let wanted =
+            wanted.ok_or_else(|| format!("{SHAPE}; COUNT is a number from 1 to {MAX_WANTED}"))?;
+        let (source, port) = match pool.strip_prefix('@') {
+            Some(file) => {
+                let (path, port) = file.rsplit_once(':').ok_or(SHAPE)?;
+                let port = port.parse().ok().filter(|&port| port != 0);
+                let port = port.ok_or("ends with a port, such as 1:@/etc/relays:443")?;
+                if !path.starts_with('/') {
+                    return Err("the path after @ begins with /".into());
+                }
+                (PoolSource::File(path.into()), port)
+            }
+            None => {
+                let RelayAddress { host, port } = relay(pool)?;
+                (PoolSource::Name(host), port)
+            }
+        };
+        self.pool = Some(RelayPool { source, port, wanted });
+        Ok(())
+    }
+
+    /// `nofrontend = ADDRESS:PORT`.
+    pub(super) fn add_never(&mut self, value: &str) -> Result<(), String> {
+        let address = value.parse().map_err(|_| {
+            "is written ADDRESS:PORT, such as 192.0.2.1:443 or [2001:db8::1]:443".to_owned()
+        })?;
+        if !self.never.contains(&address) {
+            if self.never.len() >= MAX_RELAYS {
+                return Err(format!("more than {MAX_RELAYS} addresses; remove some"));
+            }
+            self.never.push(address);
         }
-        if pool.starts_with('@') {
-            return Err("relays are not read from a file of addresses; write one line \
-                 frontend = ADDRESS:PORT for each"
-                .into());
-        }
-        self.pool = Some(relay(pool)?);
         Ok(())
     }
 
@@ -105,7 +137,7 @@ impl RelayLines {
 
     /// `defaults`.
     pub(super) fn set_defaults(&mut self) -> Result<(), String> {
-        self.pool = Some(RelayAddress { host: DEFAULT_POOL.into(), port: DEFAULT_RELAY_PORT });
+        self.pool = Some(hosted_pool(DEFAULT_POOL.into()));
         self.error_urls.set_default(DEFAULT_ERROR_URL.into());
         self.push_default_names()
     }
@@ -116,10 +148,7 @@ impl RelayLines {
             return Err(format!("{} is no DNS name; write example.com", quoted(domain)));
         }
         let domain = domain.to_ascii_lowercase();
-        self.pool = Some(RelayAddress {
-            host: format!("{WHITE_LABEL_POOL}.{domain}"),
-            port: DEFAULT_RELAY_PORT,
-        });
+        self.pool = Some(hosted_pool(format!("{WHITE_LABEL_POOL}.{domain}")));
         let scheme = if https { "https" } else { "http" };
         self.error_urls.set_default(format!("{scheme}://www.{domain}/offline/?"));
         for name in [format!("fe.{domain}"), domain] {
@@ -158,7 +187,10 @@ impl RelayLines {
     /// Whether relays of pagekite.net or of a white label are among the
     /// relays; they run PageKite.
     pub(super) fn has_pagekites_pool(&self) -> bool {
-        self.pool.as_ref().is_some_and(|pool| pool.host.starts_with(WHITE_LABEL_POOL))
+        self.pool.as_ref().is_some_and(|pool| match &pool.source {
+            PoolSource::Name(name) => name.starts_with(WHITE_LABEL_POOL),
+            PoolSource::File(_) => false,
+        })
     }
 
     /// Whether certificate names are set that `nossl` leaves unused.
@@ -171,22 +203,34 @@ impl RelayLines {
     pub(super) fn address_without_name(&self) -> Option<&RelayAddress> {
         let unnamed = !self.plain && self.names.is_empty();
         let is_address = |relay: &&RelayAddress| relay.host.parse::<std::net::IpAddr>().is_ok();
-        self.relays.iter().chain(&self.pool).find(is_address).filter(|_| unnamed)
+        self.relays.iter().find(is_address).filter(|_| unnamed)
     }
 
-    /// The relays, each once, and how the way to them is protected.
-    pub(super) fn finish(self) -> (Vec<RelayAddress>, Security, Vec<(String, String)>) {
-        let mut relays = self.relays;
-        if let Some(pool) = self.pool.filter(|pool| !relays.contains(pool)) {
-            relays.push(pool);
-        }
+    /// The relays and how the way to them is protected.
+    pub(super) fn finish(self) -> Relays {
         let security = if self.plain {
             Security::Plain
         } else {
             Security::Tls(TlsSettings { names: self.names, roots: self.roots })
         };
-        (relays, security, self.error_urls.finish())
+        let error_urls = self.error_urls.finish();
+        Relays { fixed: self.relays, pool: self.pool, never: self.never, security, error_urls }
     }
+}
+
+/// What the lines mean.
+#[derive(Debug)]
+pub(super) struct Relays {
+    pub(super) fixed: Vec<RelayAddress>,
+    pub(super) pool: Option<RelayPool>,
+    pub(super) never: Vec<SocketAddr>,
+    pub(super) security: Security,
+    pub(super) error_urls: Vec<(String, String)>,
+}
+
+/// One relay of a hosted service.
+fn hosted_pool(name: String) -> RelayPool {
+    RelayPool { source: PoolSource::Name(name), port: DEFAULT_RELAY_PORT, wanted: 1 }
 }
 
 fn relay(text: &str) -> Result<RelayAddress, String> {
@@ -208,11 +252,22 @@ mod tests {
         }
         lines.set_pool("1:one.example.com:443").expect("pool");
         lines.set_pool("2:two.example.com").expect("pool");
-        let (relays, security, _) = lines.finish();
-        let relays: Vec<_> = relays.iter().map(ToString::to_string).collect();
-        assert_eq!(relays, ["a.example.com:443", "[2001:db8::1]:8443", "two.example.com:443"]);
+        let Relays { fixed, pool, security, .. } = lines.finish();
+        let relays: Vec<_> = fixed.iter().map(ToString::to_string).collect();
+        assert_eq!(relays, ["a.example.com:443", "[2001:db8::1]:8443"]);
+        let pool = pool.expect("the last one");
+        assert_eq!((pool.to_string().as_str(), pool.wanted), ("two.example.com:443", 2));
         let names = Vec::new();
         assert_eq!(security, Security::Tls(TlsSettings { names, roots: None }));
+    }
+
+    #[test]
+    fn a_pool_may_be_a_file() {
+        let mut lines = RelayLines::default();
+        lines.set_pool("3:@/etc/relays:8443").expect("a file");
+        let pool = lines.finish().pool.expect("a pool");
+        assert_eq!(pool.to_string(), "@/etc/relays:8443");
+        assert_eq!(pool.wanted, 3);
     }
 
     #[test]
@@ -232,16 +287,20 @@ mod tests {
         let mut lines = RelayLines::default();
         lines.set_white_label("Example.com", true).expect("domain");
         assert_eq!(lines.names[0].name, "fe.example.com");
-        let (relays, _, error_urls) = lines.finish();
+        let Relays { pool, error_urls, .. } = lines.finish();
         assert_eq!(error_urls[0].1, "https://www.example.com/offline/?");
-        assert_eq!(relays[0].to_string(), "fe4_152.example.com:443");
+        assert_eq!(pool.expect("a pool").to_string(), "fe4_152.example.com:443");
     }
 
     #[test]
     fn refuses_in_words() {
         let mut lines = RelayLines::default();
         assert!(lines.set_pool("@/etc/relays:443").is_err());
-        assert!(lines.set_pool("1:@/etc/relays:443").is_err());
+        assert!(lines.set_pool("1:@etc/relays:443").is_err());
+        assert!(lines.set_pool("1:@/etc/relays").is_err());
+        assert!(lines.set_pool("0:relay:443").is_err());
+        assert!(lines.set_pool("17:relay:443").is_err());
+        assert!(lines.add_never("relay:443").is_err());
         assert!(lines.set_pool("x:relay:443").is_err());
         assert!(
             lines.add_relay("2001:db8::1").is_err_and(|text| text.contains("[2001:db8::1]:443"))
@@ -258,6 +317,6 @@ mod tests {
         assert!(lines.address_without_name().is_none());
         lines.add_name("x.example.com").expect("name");
         assert!(lines.names_without_tls());
-        assert_eq!(lines.finish().1, Security::Plain);
+        assert_eq!(lines.finish().security, Security::Plain);
     }
 }

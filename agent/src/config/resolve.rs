@@ -9,7 +9,7 @@ use super::kites::KiteLines;
 use super::options::{Action, Meaning};
 use super::problem::{Place, Report};
 use super::proxy::{PROXY_OPTIONS, ProxyLines, without_tor};
-use super::relay::RelayLines;
+use super::relay::{MAX_SPARE_RELAYS, RelayLines};
 use super::settings::Settings;
 use super::short::ShortKite;
 use super::source::{Source, resolve_path};
@@ -63,6 +63,8 @@ pub(super) fn resolve(
         new_names: false,
         first_relay: None,
         names: None,
+        spare_relays: 0,
+        ignores_own_names: false,
         compress: false,
         websocket: None,
         keepalive_seconds: DEFAULT_KEEPALIVE_SECONDS,
@@ -71,6 +73,8 @@ pub(super) fn resolve(
         late_retry_seconds: DEFAULT_LATE_RETRY_SECONDS,
         max_streams: DEFAULT_MAX_STREAMS,
         buffer_kilobytes: DEFAULT_BUFFER_KILOBYTES,
+        state_directory: None,
+        runtime_directory: None,
     };
     for line in lines {
         resolver.line(&line);
@@ -90,6 +94,8 @@ struct Resolver<'a> {
     /// Where the first relay and the last certificate name were typed.
     first_relay: Option<Place>,
     names: Option<Place>,
+    spare_relays: usize,
+    ignores_own_names: bool,
     compress: bool,
     /// Where tunnels inside a WebSocket were asked for.
     websocket: Option<Place>,
@@ -99,6 +105,8 @@ struct Resolver<'a> {
     late_retry_seconds: u32,
     max_streams: usize,
     buffer_kilobytes: usize,
+    state_directory: Option<PathBuf>,
+    runtime_directory: Option<PathBuf>,
 }
 
 impl Resolver<'_> {
@@ -145,6 +153,15 @@ impl Resolver<'_> {
             }
             Action::Frontend => self.relays.add_relay(value),
             Action::Frontends => self.relays.set_pool(value),
+            Action::NoFrontend => self.relays.add_never(value),
+            Action::SpareRelays => {
+                self.spare_relays = number(value, 0..=MAX_SPARE_RELAYS, "relays")?;
+                Ok(())
+            }
+            Action::NewNames => {
+                self.ignores_own_names = true;
+                Ok(())
+            }
             Action::ErrorUrl => self.relays.set_error_url(value),
             Action::NoSsl => {
                 self.relays.set_plain();
@@ -188,6 +205,14 @@ impl Resolver<'_> {
             }
             Action::MaxStreams => {
                 self.max_streams = number(value, 1..=MAX_MAX_STREAMS, "streams")?;
+                Ok(())
+            }
+            Action::StateDirectory => {
+                self.state_directory = Some(directory(value)?);
+                Ok(())
+            }
+            Action::RuntimeDirectory => {
+                self.runtime_directory = Some(directory(value)?);
                 Ok(())
             }
             Action::WebServer => {
@@ -301,13 +326,13 @@ impl Resolver<'_> {
             (place.clone(), "kitesecret", text)
         };
         let kites = self.kites.finish(&short, self.environment, report, &missing_secret);
-        let (relays, security, error_urls) = self.relays.finish();
+        let relays = self.relays.finish();
         let proxy = self.proxy.finish(self.environment, report);
-        if let (Some(text), false) = (without_tor(&relays, &proxy), unread(report, &PROXY_OPTIONS))
-        {
+        let text = without_tor(&relays.fixed, relays.pool.as_ref(), &proxy);
+        if let (Some(text), false) = (text, unread(report, &PROXY_OPTIONS)) {
             report.mistake(self.first_relay.as_ref().unwrap_or(&place), "frontend", text);
         }
-        if relays.is_empty() && !unread(report, &RELAY_OPTIONS) {
+        if relays.fixed.is_empty() && relays.pool.is_none() && !unread(report, &RELAY_OPTIONS) {
             let text = format!(
                 "there is no relay; write frontend = HOST:PORT, or defaults for pagekite.net, in {}",
                 file("20_frontends.rc")
@@ -322,11 +347,15 @@ impl Resolver<'_> {
             report.mistake(&place, "service_on", text);
         }
         report.mistakes.is_empty().then_some(Settings {
-            relays,
-            security,
+            relays: relays.fixed,
+            pool: relays.pool,
+            spare_relays: self.spare_relays,
+            never: relays.never,
+            ignores_own_names: self.ignores_own_names,
+            security: relays.security,
             proxy,
             kites,
-            error_urls,
+            error_urls: relays.error_urls,
             compress: self.compress,
             websocket: self.websocket.is_some(),
             keepalive_seconds: self.keepalive_seconds,
@@ -335,6 +364,12 @@ impl Resolver<'_> {
             late_retry_seconds: self.late_retry_seconds.max(self.retry_seconds),
             max_streams: self.max_streams,
             buffer_kilobytes: self.buffer_kilobytes,
+            state_directory: self
+                .state_directory
+                .or_else(|| named_by(self.environment, "STATE_DIRECTORY")),
+            runtime_directory: self
+                .runtime_directory
+                .or_else(|| named_by(self.environment, "RUNTIME_DIRECTORY")),
         })
     }
 }
@@ -368,6 +403,22 @@ pub(super) fn write_to(sources: &[Source]) -> PathBuf {
         _ => None,
     });
     named.or(first).cloned().unwrap_or_else(|| Path::new("the configuration").to_owned())
+}
+
+/// Reads a directory, which need not be there.
+fn directory(value: &str) -> Result<PathBuf, String> {
+    let path = Path::new(value);
+    if path.is_absolute() {
+        return Ok(path.to_owned());
+    }
+    Err("is the whole path of a directory, such as /run/kitelet".into())
+}
+
+/// The directory that a service manager names in a variable: the first one,
+/// where a unit has several (systemd.exec(5)).
+pub(super) fn named_by(environment: &dyn Environment, variable: &str) -> Option<PathBuf> {
+    let value = environment.variable(variable)?;
+    directory(value.split(':').next().unwrap_or_default()).ok()
 }
 
 fn retry_seconds(value: &str) -> Result<u32, String> {

@@ -2,7 +2,7 @@
 //! checked. The rest of the program sees this and nothing of the rc format.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::proxy::ProxySettings;
@@ -13,6 +13,16 @@ use crate::wire::{KiteId, Secret};
 pub struct Settings {
     /// The relays to keep a tunnel to, all of them at the same time.
     pub relays: Vec<RelayAddress>,
+    /// Relays to choose the fastest ones of (`frontends`).
+    pub pool: Option<RelayPool>,
+    /// Relays of the pool to use beside those that it asks for
+    /// (`spare_relays`), 0 to 4.
+    pub spare_relays: usize,
+    /// Addresses of the pool that are never used (`nofrontend`).
+    pub never: Vec<SocketAddr>,
+    /// Whether the relays that the kites' own names lead to now are not kept
+    /// (`new`).
+    pub ignores_own_names: bool,
     /// How every relay is connected to.
     pub security: Security,
     /// The proxy on the way to them, if there is one.
@@ -45,11 +55,57 @@ pub struct Settings {
     /// Kilobytes that may wait for slow services, all streams of a tunnel
     /// together (`buffers`), 64 to 1048576.
     pub buffer_kilobytes: usize,
+    /// Where facts are kept that outlive a restart (`state_directory`, else
+    /// systemd's `$STATE_DIRECTORY`); `None`: nowhere.
+    pub state_directory: Option<PathBuf>,
+    /// Where the control socket and the sessions are (`runtime_directory`, else
+    /// systemd's `$RUNTIME_DIRECTORY`); `None`: nowhere.
+    pub runtime_directory: Option<PathBuf>,
 }
 
-/// One relay, by name or address. A pool (`frontends = N:NAME:PORT`) is one
-/// relay with the name of the pool; to choose the N fastest of its addresses
-/// comes with the care of the relays.
+/// Relays that are alike (`frontends = N:NAME:PORT`), of which the fastest ones
+/// are used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayPool {
+    /// Where their addresses are.
+    pub source: PoolSource,
+    /// Their port.
+    pub port: u16,
+    /// How many of them to use, 1 to 16.
+    pub wanted: usize,
+}
+
+impl RelayPool {
+    /// The pool as one relay by its name, for a proxy that looks it up; a file
+    /// has none.
+    pub fn as_relay(&self) -> Option<RelayAddress> {
+        match &self.source {
+            PoolSource::Name(name) => Some(RelayAddress { host: name.clone(), port: self.port }),
+            PoolSource::File(_) => None,
+        }
+    }
+}
+
+/// Where the addresses of a pool are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolSource {
+    /// All addresses of a DNS name.
+    Name(String),
+    /// A file with one address a line, which is read again and again.
+    File(PathBuf),
+}
+
+/// `NAME:PORT`, or `@FILE:PORT`.
+impl fmt::Display for RelayPool {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            PoolSource::Name(name) => write_host_port(formatter, name, self.port),
+            PoolSource::File(path) => write!(formatter, "@{}:{}", path.display(), self.port),
+        }
+    }
+}
+
+/// One relay, by name or address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayAddress {
     /// DNS name or address, without brackets.

@@ -76,16 +76,13 @@ pub(super) const PAGEKITE: &[Row] = &[
         Instead("a service is published through a relay only: write frontend = HOST:PORT"),
     ).relay(Instead(FOR_AGENTS)),
     Row::new("frontend", Needed, Handled(Frontend)).clearer(&["relay"]),
-    Row::new(
-        "nofrontend",
-        Needed,
-        Instead("only the relays that frontend and frontends name are used"),
-    ).relay(Instead(FOR_AGENTS)),
+    Row::new("nofrontend", Needed, Handled(NoFrontend)),
     Row::new("frontends", Needed, Handled(Frontends)),
+    Row::new("spare_relays", Needed, Handled(SpareRelays)),
     Row::new("all", Alone, Instead("kitelet never gives up on a kite: it goes on trying")).relay(Instead(FOR_AGENTS))
         .letter('a'),
     Row::new("noall", Alone, Harmless),
-    Row::new("new", Alone, Harmless).letter('N'),
+    Row::new("new", Alone, Handled(NewNames)).letter('N'),
     Row::new("dyndns", Needed, Handled(DynDns)).letter('D'),
     Row::new("retry_max", Needed, Handled(Retry)),
     Row::new("late_retry_max", Needed, Handled(LateRetry)),
@@ -207,6 +204,8 @@ const NO_OLD_TLS: &str = "TLS 1.2 and 1.3 with their safe ciphers are used and n
 pub(super) const OURS: &[Row] = &[
     Row::new("kitesecret_file", Needed, Handled(KiteSecretFile)),
     Row::new("service_name", Needed, Handled(ServiceName)),
+    Row::new("state_directory", Needed, Handled(StateDirectory)),
+    Row::new("runtime_directory", Needed, Handled(RuntimeDirectory)),
     Row::new("max_streams", Needed, Handled(MaxStreams)).relay(Handled(R::MaxStreams)),
     Row::new("zchunks", Alone, Handled(Compress(true))).relay(Handled(R::Compress(true))),
 ];

@@ -39,6 +39,10 @@ fn everything_has_a_default() {
     let settings = settings(&format!("{RELAY}service_on=http:a.b:localhost:80:s"));
     let expected = Settings {
         relays: vec![RelayAddress { host: "relay.example.com".into(), port: DEFAULT_RELAY_PORT }],
+        pool: None,
+        spare_relays: 0,
+        never: Vec::new(),
+        ignores_own_names: false,
         security: Security::Tls(TlsSettings { names: Vec::new(), roots: None }),
         proxy: ProxySettings::default(),
         kites: settings.kites.clone(),
@@ -51,6 +55,8 @@ fn everything_has_a_default() {
         late_retry_seconds: DEFAULT_LATE_RETRY_SECONDS,
         max_streams: DEFAULT_MAX_STREAMS,
         buffer_kilobytes: DEFAULT_BUFFER_KILOBYTES,
+        state_directory: None,
+        runtime_directory: None,
     };
     assert_eq!(settings, expected);
     assert_eq!(settings.kites[0].flags, KiteFlags::default());
@@ -67,6 +73,25 @@ fn the_last_value_holds() {
     assert_eq!(settings.buffer_kilobytes, 200);
     assert_eq!(settings.max_streams, 2);
     assert!(settings.compress);
+}
+
+#[test]
+fn a_directory_is_that_of_the_file_or_of_the_service_manager() {
+    let rc = |more: &str| format!("{RELAY}{more}\nservice_on=http:a.b:localhost:80:s");
+    let told = settings(&rc("state_directory=/etc/kitelet/state\nruntime_directory=/run/k"));
+    assert_eq!(told.state_directory, Some("/etc/kitelet/state".into()));
+    assert_eq!(told.runtime_directory, Some("/run/k".into()));
+    let error = load_text(&rc("state_directory=state")).expect_err("where is that?");
+    assert!(error.to_string().contains("whole path of a directory"), "{error}");
+
+    let mut environment = Fake::with(&[("/x.rc", &rc("runtime_directory=/run/k"))]);
+    environment.variables.extend([
+        ("STATE_DIRECTORY".into(), "/var/lib/a:/var/lib/b".into()),
+        ("RUNTIME_DIRECTORY".into(), "/run/systemd".into()),
+    ]);
+    let loaded = load(&[Source::Path("/x.rc".into())], &environment).expect("valid");
+    assert_eq!(loaded.settings.state_directory, Some("/var/lib/a".into()));
+    assert_eq!(loaded.settings.runtime_directory, Some("/run/k".into()));
 }
 
 #[test]

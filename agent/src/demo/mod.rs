@@ -131,6 +131,10 @@ fn agent_settings(port: u16, pin: Pin, secret: &Secret, service: &Service) -> Se
     let name = CertificateName { name: NAME.to_owned(), pin: Some(pin) };
     Settings {
         relays: vec![RelayAddress { host: Ipv4Addr::LOCALHOST.to_string(), port }],
+        pool: None,
+        spare_relays: 0,
+        never: Vec::new(),
+        ignores_own_names: false,
         security: Security::Tls(TlsSettings { names: vec![name], roots: None }),
         kites: kites.into_iter().flatten().collect(),
         error_urls: Vec::new(),
@@ -143,6 +147,8 @@ fn agent_settings(port: u16, pin: Pin, secret: &Secret, service: &Service) -> Se
         late_retry_seconds: crate::config::DEFAULT_LATE_RETRY_SECONDS,
         max_streams: 256,
         buffer_kilobytes: crate::config::DEFAULT_BUFFER_KILOBYTES,
+        state_directory: None,
+        runtime_directory: None,
     }
 }
 

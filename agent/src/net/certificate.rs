@@ -16,6 +16,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 
+use super::certificate_clock::CertificateClock;
 use super::socket::printable;
 use crate::config::Pin;
 
@@ -52,6 +53,16 @@ pub enum CertificateFault {
         /// What this machine's clock says.
         clock: u64,
     },
+    /// Its dates do not fit, and this machine's clock cannot be right: it is
+    /// earlier than the build of this program. Unix seconds.
+    ClockNotSet {
+        /// What this machine's clock says.
+        clock: u64,
+        /// The date that does not fit.
+        date: u64,
+        /// Whether that is the first second of its life, else the last one.
+        begins: bool,
+    },
     /// None of the trusted roots stands behind it; self-signed ones too.
     UnknownIssuer,
     /// It is for other names, which are these.
@@ -79,6 +90,14 @@ impl fmt::Display for CertificateProblem {
                  set the clock (NTP)",
                 Day(*from),
                 Day(*clock)
+            ),
+            CertificateFault::ClockNotSet { clock, date, begins } => write!(
+                formatter,
+                "the clock of this machine is not set (it says {}), and the certificate {} on {}: \
+                 set the clock (NTP)",
+                Day(*clock),
+                if *begins { "begins" } else { "ended" },
+                Day(*date)
             ),
             CertificateFault::UnknownIssuer => write!(
                 formatter,
@@ -135,6 +154,7 @@ pub(super) struct RelayVerifier {
     /// ones usually are.
     trusted: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
+    clock: &'static CertificateClock,
 }
 
 impl RelayVerifier {
@@ -143,8 +163,9 @@ impl RelayVerifier {
         roots: RootCertStore,
         trusted: Vec<CertificateDer<'static>>,
         algorithms: WebPkiSupportedAlgorithms,
+        clock: &'static CertificateClock,
     ) -> Self {
-        Self { names, roots, trusted, algorithms }
+        Self { names, roots, trusted, algorithms, clock }
     }
 
     fn check(
@@ -202,6 +223,7 @@ impl ServerCertVerifier for RelayVerifier {
         match self.check(end_entity, intermediates, server_name, now) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
             Err(fault) => {
+                let fault = by_clock(fault, self.clock);
                 let name = self.names.first().map_or(server_name, |(name, _)| name);
                 let problem = CertificateProblem {
                     fault,
@@ -250,6 +272,16 @@ fn sha1(certificate: &CertificateDer<'_>) -> [u8; 20] {
     let mut bytes = [0; 20];
     bytes.copy_from_slice(digest.as_ref());
     bytes
+}
+
+/// Dates that do not fit are the clock's fault while it is not set.
+fn by_clock(fault: CertificateFault, clock: &CertificateClock) -> CertificateFault {
+    let (date, begins) = match fault {
+        CertificateFault::Expired { until, .. } if !clock.is_set() => (until, false),
+        CertificateFault::NotYetValid { from, .. } if !clock.is_set() => (from, true),
+        fault => return fault,
+    };
+    CertificateFault::ClockNotSet { clock: clock.system_seconds(), date, begins }
 }
 
 /// SHA-256 of a certificate's public key (RFC 7469 section 2.4).
@@ -349,6 +381,23 @@ mod tests {
         }
         // The end of time costs no time.
         assert!(Day(u64::MAX).to_string().len() > 10);
+    }
+
+    #[test]
+    fn a_clock_that_is_not_set_is_to_blame_for_dates_and_nothing_else() {
+        let unset = CertificateClock::new(1_800_000_000, || 86_400);
+        let set = CertificateClock::new(1_800_000_000, || 1_900_000_000);
+        let begins = CertificateFault::NotYetValid { from: 1_850_000_000, clock: 1_800_000_000 };
+        let ended = CertificateFault::Expired { until: 1_750_000_000, clock: 1_800_000_000 };
+        assert_eq!(by_clock(begins.clone(), &set), begins);
+        assert_eq!(by_clock(CertificateFault::WrongPin, &unset), CertificateFault::WrongPin);
+        for (fault, part) in [(begins, "begins on 2028-08-16"), (ended, "ended on 2025-06-15")] {
+            let fault = by_clock(fault, &unset);
+            let problem = CertificateProblem { fault, name: "a.b".into(), key_sha256: None };
+            let text = problem.to_string();
+            assert!(text.contains("is not set (it says 1970-01-02)"), "{text}");
+            assert!(text.contains(part), "{text}");
+        }
     }
 
     #[test]

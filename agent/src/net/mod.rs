@@ -9,6 +9,7 @@
 mod acceptor;
 mod addresses;
 mod certificate;
+mod certificate_clock;
 mod clear_connect;
 mod connection;
 mod connector;
@@ -20,6 +21,7 @@ mod http_connect;
 mod http_proxy;
 mod open_error;
 mod opening;
+mod ping;
 mod proxy_error;
 mod resolve;
 mod route;
@@ -38,6 +40,7 @@ mod whole;
 pub use acceptor::{AcceptError, Acceptor, TLS_ACCESS_DENIED};
 pub use addresses::{Addresses, PATIENCE_WITH_MEMORY};
 pub use certificate::{CertificateFault, CertificateProblem};
+pub use certificate_clock::{BUILT, CERTIFICATE_CLOCK, CertificateClock, clock_is_set};
 pub use connection::{Connection, OUTGOING_LIMIT};
 pub use connector::{
     CONNECT_TIMEOUT, Connector, DIAL_TIMEOUT, Opening, PROXY_TIMEOUT, TLS_TIMEOUT, Timeouts,
@@ -51,6 +54,7 @@ pub use held::HeldCertificate;
 pub use http_proxy::HttpProxyFault;
 pub use open_error::{OpenError, OpenFailure, OpenStep};
 pub use opening::OpeningChoice;
+pub use ping::{PING_TIMEOUT, Ping, ping};
 pub use proxy_error::{ProxyError, ProxyFailure};
 pub use resolve::{
     LOOKUP_DEADLINE, LOOKUP_THREADS, MAX_ADDRESSES, MAX_LOOKUPS, ResolveError, ResolveFailure,

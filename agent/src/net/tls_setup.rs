@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CipherSuite, ClientConfig, RootCertStore};
 
 use super::certificate::RelayVerifier;
+use super::certificate_clock::{CERTIFICATE_CLOCK, Provider};
 use super::socket::{InWords, printable};
 use crate::config::TlsSettings;
 
@@ -76,14 +77,19 @@ pub(super) fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsS
     };
     let provider = provider();
     let algorithms = provider.signature_verification_algorithms;
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| TlsSetupError::Library(error.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(RelayVerifier::new(
-            names, roots, trusted, algorithms,
-        )))
-        .with_no_client_auth();
+    let mut config =
+        ClientConfig::builder_with_details(provider, Arc::new(Provider(&CERTIFICATE_CLOCK)))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsSetupError::Library(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(RelayVerifier::new(
+                names,
+                roots,
+                trusted,
+                algorithms,
+                &CERTIFICATE_CLOCK,
+            )))
+            .with_no_client_auth();
     config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
     Ok(config)
 }

@@ -151,10 +151,16 @@ impl Service {
         let mut orders = Orders::watch().map_err(StartError::Reactor)?;
         self.tell_start();
         let serve = async {
-            while orders.next().await.map_err(StartError::Reactor)? == Order::Reload {
-                self.reload();
+            loop {
+                match orders.next().await.map_err(StartError::Reactor)? {
+                    Order::Reload => self.reload(),
+                    // A relay waits for nobody.
+                    Order::Retry => {}
+                    Order::Stop => break,
+                }
             }
-            let again = async { while matches!(orders.next().await, Ok(Order::Reload)) {} };
+            let again =
+                async { while matches!(orders.next().await, Ok(Order::Reload | Order::Retry)) {} };
             future::or(stop(&self.relay), again).await;
             info!("stopped by a signal");
             Ok(())

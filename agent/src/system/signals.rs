@@ -1,4 +1,5 @@
-//! The signals that end the program, or let it read its configuration again.
+//! The signals that end the program, let it read its configuration again, or
+//! let it try again without waiting.
 
 use std::io;
 
@@ -12,6 +13,8 @@ pub enum Order {
     Stop,
     /// SIGHUP.
     Reload,
+    /// SIGUSR1: what waits for another try tries now.
+    Retry,
 }
 
 /// The signals of the process, once they are watched.
@@ -19,12 +22,12 @@ pub enum Order {
 pub struct Orders(Signals);
 
 impl Orders {
-    /// Watches SIGTERM, SIGINT and SIGHUP.
+    /// Watches SIGTERM, SIGINT, SIGHUP and SIGUSR1.
     ///
     /// # Errors
     /// When the handlers cannot be installed.
     pub fn watch() -> io::Result<Self> {
-        Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map(Self)
+        Signals::new([Signal::Term, Signal::Int, Signal::Hup, Signal::Usr1]).map(Self)
     }
 
     /// Waits for the next one.
@@ -34,6 +37,7 @@ impl Orders {
     pub async fn next(&mut self) -> io::Result<Order> {
         match self.0.next().await {
             Some(Ok(Signal::Hup)) => Ok(Order::Reload),
+            Some(Ok(Signal::Usr1)) => Ok(Order::Retry),
             Some(signal) => signal.map(|_| Order::Stop),
             None => Ok(Order::Stop),
         }

@@ -36,7 +36,11 @@ fn write_config(path: &Path, relay_port: u16, lines: &str) {
         .mode(0o600)
         .open(path)
         .expect("a file for the configuration");
-    let text = format!("frontend = 127.0.0.1:{relay_port}\n{lines}\n");
+    let relay = match relay_port {
+        0 => String::new(),
+        port => format!("frontend = 127.0.0.1:{port}\n"),
+    };
+    let text = format!("{relay}{lines}\n");
     file.write_all(text.as_bytes()).expect("written");
 }
 
@@ -113,11 +117,20 @@ impl Agent {
         Self { child, log, is_read, config, relay_port }
     }
 
+    /// An agent whose `lines` name the relays, which have no TLS.
+    pub fn without_relay(lines: &str) -> Self {
+        Self::start_at(0, lines)
+    }
+
+    /// Gives the agent other lines, which it reads when it is told to.
+    pub fn rewrite_all(&self, lines: &str) {
+        write_config(&self.config, self.relay_port, &lines.replace("SECRET", SECRET));
+    }
+
     /// Gives the agent of a relay in clear other lines, which it reads when it
     /// is told to.
     pub fn rewrite(&self, lines: &str) {
-        let lines = format!("nossl\n{lines}").replace("SECRET", SECRET);
-        write_config(&self.config, self.relay_port, &lines);
+        self.rewrite_all(&format!("nossl\n{lines}"));
     }
 
     /// Sends SIGTERM.
