@@ -9,6 +9,7 @@
 //! a kite is never added to a tunnel that people use. When a relay has lost
 //! all of an agent's tunnels, the next one carries all kites again.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use crate::config::RelayAddress;
@@ -25,6 +26,16 @@ pub struct Endpoint {
     pub relay: RelayAddress,
     /// The one address to use, of a relay from a pool.
     pub address: Option<SocketAddr>,
+}
+
+/// The relay, and the address if there is one to use.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => write!(formatter, "{address}"),
+            None => write!(formatter, "{}", self.relay),
+        }
+    }
 }
 
 /// What a supervisor last told.
@@ -60,6 +71,9 @@ pub enum Move {
         is_refused: bool,
         /// Another tunnel flies the same kites until this one does.
         is_successor: bool,
+        /// It is the one tunnel that all kites of its relay come by, as far as
+        /// the relay takes them.
+        is_main: bool,
     },
     /// These are a supervisor's kites from its next tunnel on.
     SetKites {
@@ -273,6 +287,7 @@ impl Assignments {
             kites: kites.clone(),
             is_refused,
             is_successor: part == Part::Successor,
+            is_main: part == Part::Main,
         });
         self.all.push(Assignment { id, endpoint, kites, part, report: Report::default() });
     }

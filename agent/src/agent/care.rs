@@ -15,10 +15,12 @@ pub const LEAST_GAP: Duration = Duration::from_secs(1);
 const HOPE_GAP: Duration = Duration::from_secs(10);
 
 /// What happened outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
-    /// The network, the name servers or the clock are others than before, or
-    /// the machine was suspended.
+    /// What a try waits for may be there now, as name servers or the right
+    /// time; a tunnel that stands is as good as before.
+    Hope,
+    /// The network is another one, or the machine was suspended.
     Network,
     /// A person, a script or another configuration asks for a try now.
     Asked,

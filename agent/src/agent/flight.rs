@@ -10,6 +10,7 @@ use async_io::Timer;
 use log::{debug, info};
 use smol::future;
 
+use super::care::Change;
 use super::handshake::Registered;
 use super::outage::Outage;
 use super::plan::Plan;
@@ -88,7 +89,7 @@ impl Supervisor {
         let is_flying = Cell::new(false);
         if step == Step::Fly {
             is_flying.set(true);
-            self.flies(&tunnel, &registration);
+            self.flies(plan, &tunnel, &registration);
         }
         self.log.kites(&self.endpoint.relay, &registration, false);
         self.log.quota(&self.endpoint.relay, &answer.quota);
@@ -109,12 +110,13 @@ impl Supervisor {
                 self.log.quota(&self.endpoint.relay, &answer.quota);
                 if let Some(id) = registration.session_id() {
                     self.session_id = Some(id.to_owned());
+                    self.remember_session();
                 }
                 match step {
                     Step::Fly => {
                         is_flying.set(true);
                         refused.set(None);
-                        self.flies(&tunnel, &registration);
+                        self.flies(plan, &tunnel, &registration);
                     }
                     Step::Wait => {}
                     Step::AnswerHere => {
@@ -187,7 +189,7 @@ impl Supervisor {
     }
 
     /// At least one kite flies, or one more than before.
-    fn flies(&mut self, tunnel: &Tunnel, registration: &Registration) {
+    fn flies(&mut self, plan: &Plan, tunnel: &Tunnel, registration: &Registration) {
         let now = Instant::now();
         self.with_care(|care| care.flies(now));
         if self.keepalive.flies(now) {
@@ -196,8 +198,17 @@ impl Supervisor {
             info!("relay {relay}: the path forgets silent tunnels; keepalive is {seconds} s now");
         }
         self.is_well();
+        self.remember_session();
         self.tell_refused(registration);
+        // By a proxy, this is the proxy's, and none of the relay.
+        let is_direct = plan.settings.proxy.to(&self.endpoint.relay).is_none();
         let address = tunnel.addresses().ok().map(|(_, address)| address);
+        let address = address.filter(|_| is_direct);
+        if let (true, Some(address)) = (self.endpoint.address.is_none(), address) {
+            let relay = self.endpoint.relay.to_string();
+            self.context.state.borrow_mut().remember_addresses(&relay, &[address.ip()], now);
+        }
+        self.remember_time(now);
         let flying: Vec<KiteId> = registration
             .kites()
             .filter(|(_, state)| **state == KiteState::Flying)
@@ -218,7 +229,7 @@ async fn obey(post: &Post, tunnel: &Tunnel, is_stopping: &Cell<bool>) -> Cut {
             before(Instant::now() + STOP_TIME, tunnel.wait_until_empty()).await;
             return Cut::Drained;
         }
-        if post.take_change().is_some() {
+        if post.take_change() > Some(Change::Hope) {
             let local = tunnel.addresses().map(|(local, _)| local);
             if local.is_ok_and(|local| !has_address(local.ip())) {
                 return Cut::AddressIsGone;

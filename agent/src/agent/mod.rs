@@ -32,6 +32,7 @@ pub mod trial;
 mod visitors;
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use log::{LevelFilter, error, info, warn};
@@ -39,7 +40,10 @@ use smol::{LocalExecutor, future};
 
 use crate::config::{ConfigError, Loaded, Settings};
 use crate::net::{TlsSetupError, before};
+use crate::system::changes::{self, Changes};
+use crate::system::control::{Command, ControlSocket, Request};
 use crate::system::signals::{Order, Orders};
+use care::Change;
 use plan::{Context, Plan};
 use relays::Relays;
 
@@ -60,12 +64,15 @@ pub fn run(settings: Settings, load: Load<'_>) -> Result<(), TlsSetupError> {
     let context = Context::new(executor, Plan::new(settings)?);
     info!("{} starts", crate::wire::VERSION);
     let mut relays = Relays::new(&context);
-    let stopped = async_io::block_on(executor.run(serve(&mut relays, load)));
+    let plan = context.plan();
+    let served = serve(executor, &mut relays, load, plan.settings.runtime_directory.as_deref());
+    let stopped = async_io::block_on(executor.run(served));
     match stopped {
         Ok(()) => info!("stopped by a signal"),
         Err(error) => warn!("stopped: signals cannot be watched: {error}"),
     }
     drop(relays);
+    context.state.borrow_mut().save_at_end();
     // What the tasks still had to tell is told while they are dropped.
     while executor.try_tick() {}
     Ok(())
@@ -73,26 +80,55 @@ pub fn run(settings: Settings, load: Load<'_>) -> Result<(), TlsSetupError> {
 
 /// Looks after the relays until a signal ends the program. SIGHUP does if it
 /// says that the terminal is gone.
-async fn serve(relays: &mut Relays, load: Load<'_>) -> io::Result<()> {
+async fn serve(
+    executor: &'static LocalExecutor<'static>,
+    relays: &mut Relays,
+    load: Load<'_>,
+    runtime_directory: Option<&Path>,
+) -> io::Result<()> {
     let has_terminal = || io::stdin().is_terminal() || io::stderr().is_terminal();
     let had_terminal = has_terminal();
     let mut orders = Orders::watch()?;
+    let mut changes = Changes::watch();
+    let mut control = control_socket(runtime_directory);
     loop {
-        let order = async { Some(orders.next().await) };
+        let order = async { orders.next().await.map(Event::Order) };
+        let change = async { Ok(Event::Change(changes.next().await)) };
+        let request = async {
+            match &mut control {
+                Some(control) => Ok(Event::Request(control.next().await)),
+                None => future::pending().await,
+            }
+        };
         let watch = async {
             relays.watch().await;
-            None
+            future::pending().await
         };
-        match future::or(order, watch).await.transpose()? {
-            None => {}
-            Some(Order::Reload) if had_terminal && !has_terminal() => {
+        let event = future::or(future::or(order, request), future::or(change, watch)).await?;
+        let order = match event {
+            Event::Order(order) => order,
+            Event::Change(change) => {
+                relays.notice(change);
+                continue;
+            }
+            Event::Request(request) => {
+                match request.command() {
+                    Command::Retry => relays.tell(Change::Asked),
+                }
+                // Whoever is slow to listen keeps nobody waiting.
+                executor.spawn(request.answer("ok\n")).detach();
+                continue;
+            }
+        };
+        match order {
+            Order::Reload if had_terminal && !has_terminal() => {
                 // The logger of a terminal panics when it cannot write.
                 log::set_max_level(LevelFilter::Off);
                 return Ok(());
             }
-            Some(Order::Reload) => reload(relays, load),
-            Some(Order::Retry) => info!("SIGUSR1: nothing waits longer than it has to"),
-            Some(Order::Stop) => {
+            Order::Reload => reload(relays, load),
+            Order::Retry => relays.tell(Change::Asked),
+            Order::Stop => {
                 info!("ending; streams that are open get a moment");
                 // A second signal does not wait.
                 let again = async { orders.next().await.map(drop) };
@@ -102,6 +138,26 @@ async fn serve(relays: &mut Relays, load: Load<'_>) -> io::Result<()> {
                 };
                 return future::or(again, stop).await;
             }
+        }
+    }
+}
+
+/// What [`serve`] wakes up for.
+enum Event {
+    Order(Order),
+    Change(changes::Change),
+    Request(Request),
+}
+
+/// The socket for `kitelet retry`; the agent does without where there is none.
+fn control_socket(directory: Option<&Path>) -> Option<ControlSocket> {
+    let directory = directory?;
+    match ControlSocket::bind(directory) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            let shown = directory.display();
+            warn!("runtime_directory: no control socket can be made in {shown}: {error}");
+            None
         }
     }
 }

@@ -11,8 +11,9 @@ use smol::LocalExecutor;
 use super::backoff::Caps;
 use super::visitors::Visitors;
 use crate::config::{Security, Settings};
-use crate::net::{Connector, TlsSetupError};
+use crate::net::{CERTIFICATE_CLOCK, Connector, TlsSetupError};
 use crate::system::limits;
+use crate::system::state::State;
 use crate::tunnel::{Buffers, Notify};
 use crate::wire::{KiteId, Secret};
 
@@ -80,6 +81,8 @@ pub(super) struct Context {
     plan: RefCell<Rc<Plan>>,
     visitors: RefCell<Rc<Visitors>>,
     pub(super) buffers: Rc<Buffers>,
+    /// What outlives this process.
+    pub(super) state: RefCell<State>,
     /// The agent ends: there are no new streams.
     pub(super) is_stopping: Cell<bool>,
     /// Rung when a supervisor has something to tell.
@@ -88,7 +91,13 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(executor: &'static LocalExecutor<'static>, plan: Plan) -> Rc<Self> {
+        let Settings { state_directory, runtime_directory, .. } = &plan.settings;
+        let state = State::open(state_directory.clone(), runtime_directory.clone());
+        if let Some(seconds) = state.last_good_time() {
+            CERTIFICATE_CLOCK.set_floor(seconds);
+        }
         Rc::new(Self {
+            state: RefCell::new(state),
             executor,
             visitors: RefCell::new(visitors_of(&plan)),
             plan: RefCell::new(Rc::new(plan)),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use log::{info, warn};
-use smol::{LocalExecutor, Task};
+use smol::Task;
 
 use super::assignment::Endpoint;
 use super::choice::{Choice, MAX_KNOWN, Measured};
@@ -78,7 +78,7 @@ impl Pool {
                 self.bell.wait().await;
                 continue;
             };
-            let pause = match self.look(&plan, pool, context.executor).await {
+            let pause = match self.look(&plan, pool, context).await {
                 Ok(chosen) => {
                     self.failures.set(0);
                     self.choose(context, chosen);
@@ -120,20 +120,31 @@ impl Pool {
         &self,
         plan: &Plan,
         pool: &RelayPool,
-        executor: &'static LocalExecutor<'static>,
+        context: &Context,
     ) -> Result<Vec<Endpoint>, String> {
         let settings = &plan.settings;
-        // The proxy looks the name up, and no answer that went round it says how
-        // fast the way through it is.
-        let by_proxy = |relay: &RelayAddress| settings.proxy.to(relay).is_some();
-        if let Some(relay) = pool.as_relay().filter(by_proxy) {
-            return Ok(vec![Endpoint { relay, address: None }]);
+        if settings.proxy.proxy.is_some() {
+            return via_proxy(pool, &settings.never);
         }
         let is_allowed = |address: &SocketAddr| !settings.never.contains(address);
         let mut addresses = match &pool.source {
-            PoolSource::Name(name) => {
-                resolve(name, pool.port).await.map_err(|error| error.to_string())?
-            }
+            PoolSource::Name(name) => match resolve(name, pool.port).await {
+                Ok(found) => {
+                    let found_ips: Vec<_> = found.iter().map(SocketAddr::ip).collect();
+                    let mut state = context.state.borrow_mut();
+                    state.remember_addresses(&pool.to_string(), &found_ips, Instant::now());
+                    found
+                }
+                Err(error) => {
+                    let state = context.state.borrow();
+                    let known = state.addresses(&pool.to_string()).iter();
+                    let known: Vec<_> = known.map(|&ip| SocketAddr::new(ip, pool.port)).collect();
+                    if known.is_empty() {
+                        return Err(error.to_string());
+                    }
+                    known
+                }
+            },
             PoolSource::File(path) => {
                 let text = read(path).map_err(|error| error.to_string())?;
                 listed(&text, pool.port)
@@ -145,16 +156,13 @@ impl Pool {
             return Err("there is no address".to_owned());
         }
         let mut own = Vec::new();
-        if !settings.ignores_own_names && settings.proxy.proxy.is_none() {
+        if !settings.ignores_own_names {
             own = own_relays(&plan.kites(), pool.port).await;
             own.retain(|address| is_allowed(address) && !addresses.contains(address));
         }
         let all: Vec<SocketAddr> = addresses.iter().chain(&own).copied().collect();
-        let direct = all.iter().filter(|address| {
-            !by_proxy(&RelayAddress { host: address.ip().to_string(), port: address.port() })
-        });
         let pings: Vec<(SocketAddr, Task<_>)> =
-            direct.map(|&address| (address, executor.spawn(ping(address)))).collect();
+            all.iter().map(|&address| (address, context.executor.spawn(ping(address)))).collect();
         self.choice.borrow_mut().keep_only(&all);
         for (address, ping) in pings {
             let measured = ping.await.map(|ping| Measured {
@@ -206,6 +214,27 @@ async fn own_relays(kites: &[KiteId], port: u16) -> Vec<SocketAddr> {
     addresses.dedup();
     addresses.truncate(MAX_OWN_NAMES);
     addresses
+}
+
+/// A proxy looks the pool's name up itself, and pings do not pass.
+fn via_proxy(pool: &RelayPool, never: &[SocketAddr]) -> Result<Vec<Endpoint>, String> {
+    match &pool.source {
+        PoolSource::Name(name) => {
+            let relay = RelayAddress { host: name.clone(), port: pool.port };
+            Ok(vec![Endpoint { relay, address: None }])
+        }
+        PoolSource::File(path) => {
+            let text = read(path).map_err(|error| error.to_string())?;
+            let allowed = listed(&text, pool.port).into_iter();
+            let allowed = allowed.filter(|address| !never.contains(address));
+            let relays = allowed.take(pool.wanted).map(|address| {
+                let relay = RelayAddress { host: address.ip().to_string(), port: pool.port };
+                Endpoint { relay, address: None }
+            });
+            let relays: Vec<_> = relays.collect();
+            if relays.is_empty() { Err("there is no address".to_owned()) } else { Ok(relays) }
+        }
+    }
 }
 
 fn read(path: &Path) -> io::Result<String> {

@@ -44,8 +44,7 @@ impl Post {
 
     /// Tells the supervisor of a change outside.
     pub(super) fn tell(&self, change: Change) {
-        let told = self.change.get();
-        self.change.set(if told == Some(Change::Asked) { told } else { Some(change) });
+        self.change.set(self.change.get().max(Some(change)));
         self.bell.notify();
     }
 

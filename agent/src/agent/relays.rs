@@ -18,6 +18,7 @@ use super::reload::{changes, keeps_the_way};
 use super::supervisor::Supervisor;
 use super::trial::{Trial, Verdict};
 use crate::net::before;
+use crate::system::changes as system;
 
 /// All relays of an agent.
 pub(super) struct Relays {
@@ -107,7 +108,7 @@ impl Relays {
 
     fn take(&mut self, step: Move) {
         match step {
-            Move::Start { id, endpoint, kites, is_refused, is_successor } => {
+            Move::Start { id, endpoint, kites, is_refused, is_successor, is_main } => {
                 if is_successor {
                     let relay = &endpoint.relay;
                     info!("relay {relay} has another address now; going there");
@@ -115,6 +116,9 @@ impl Relays {
                 let address = endpoint.address;
                 let post = Post::new(kites, Rc::clone(&self.context.news));
                 let mut supervisor = Supervisor::new(&self.context, endpoint, Rc::clone(&post));
+                if is_main {
+                    supervisor = supervisor.main();
+                }
                 if is_refused {
                     supervisor = supervisor.after_refusal();
                 }
@@ -134,6 +138,15 @@ impl Relays {
         if let Some(supervised) = self.supervisors.get(&id) {
             tell(&supervised.post);
         }
+    }
+
+    /// Passes on what the machine tells.
+    pub(super) fn notice(&self, change: system::Change) {
+        info!("{change}");
+        self.tell(match change {
+            system::Change::Network | system::Change::Resumed => Change::Network,
+            system::Change::Resolver | system::Change::ClockSet => Change::Hope,
+        });
     }
 
     /// Passes on what happened outside.

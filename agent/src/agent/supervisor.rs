@@ -21,7 +21,11 @@ use super::outage_log::OutageLog;
 use super::plan::{Context, Plan};
 use super::post::Post;
 use super::registration_log::RegistrationLog;
-use crate::net::{Addresses, Connection, OpenError, OpenFailure, OpeningChoice, before};
+use crate::config::Security;
+use crate::net::{
+    Addresses, CERTIFICATE_CLOCK, Connection, OpenError, OpenFailure, OpeningChoice, before,
+    clock_is_set,
+};
 use crate::system::civil::Civil;
 use crate::wire::{KiteState, Registration, Step};
 
@@ -47,6 +51,8 @@ pub(super) struct Supervisor {
     opening: OpeningChoice,
     /// The id by which the relay knows our last tunnel, to take its place.
     pub(super) session_id: Option<String>,
+    /// It has the relay's session that outlives this process.
+    is_main: bool,
     /// Addresses that came to nothing after they had taken a connection, the
     /// latest last.
     last: VecDeque<SocketAddr>,
@@ -66,10 +72,20 @@ impl Supervisor {
             keepalive: keepalive(now, &plan),
             opening: OpeningChoice::new(plan.has_names()),
             session_id: None,
+            is_main: false,
             last: VecDeque::new(),
             log: RegistrationLog::default(),
             outages: OutageLog::default(),
         }
+    }
+
+    /// The main tunnel to its relay takes the place of the one that a process
+    /// before this one had.
+    pub(super) fn main(mut self) -> Self {
+        let relay = self.endpoint.to_string();
+        self.session_id = self.context.state.borrow().session(&relay).map(str::to_owned);
+        self.is_main = true;
+        self
     }
 
     /// The relay has refused these kites a moment ago.
@@ -195,11 +211,14 @@ impl Supervisor {
     /// away, once the other way.
     async fn open(&mut self, plan: &Plan) -> Result<Connection, OpenError> {
         let relay = &self.endpoint.relay;
+        let remembered = self.context.state.borrow().addresses(&relay.to_string()).to_vec();
+        let remembered = remembered.into_iter().map(|ip| SocketAddr::new(ip, relay.port));
         let addresses = Addresses {
+            remembered: remembered.collect(),
             only: self.endpoint.address,
             last: self.last.iter().copied().collect(),
             waits_for_lookup: self.care.get().tries() % 2 == 0,
-            ..Addresses::default()
+            reached: Cell::default(),
         };
         let (connector, before) = (&plan.connector, self.opening);
         let opened = connector.open_at(relay, &addresses, self.opening.opening()).await;
@@ -235,6 +254,25 @@ impl Supervisor {
             self.last.pop_front();
         }
         self.last.push_back(address);
+    }
+
+    /// The next process that flies these kites can take this tunnel's place.
+    pub(super) fn remember_session(&self) {
+        if self.is_main {
+            let relay = self.endpoint.to_string();
+            let id = self.session_id.as_deref();
+            self.context.state.borrow_mut().remember_session(&relay, id);
+        }
+    }
+
+    /// The relay's certificate is valid now, so the clock is right enough.
+    pub(super) fn remember_time(&self, now: Instant) {
+        let is_checked = matches!(self.context.plan().settings.security, Security::Tls(_));
+        if is_checked && clock_is_set() {
+            let seconds = CERTIFICATE_CLOCK.system_seconds();
+            self.context.state.borrow_mut().remember_time(seconds, now);
+            CERTIFICATE_CLOCK.set_floor(seconds);
+        }
     }
 
     /// The relay is good: what was held against its addresses is forgotten.

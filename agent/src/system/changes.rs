@@ -108,7 +108,8 @@ impl Changes {
                     }
                 }
                 Wake::Poll => self.network_pace.sign(Instant::now()),
-                Wake::Resolver => self.resolver_pace.sign(Instant::now()),
+                // A file that is being written is empty first.
+                Wake::Resolver => self.resolver_pace.sign(Instant::now() + SETTLE),
                 Wake::Clock => self.clocks.rearm(),
                 Wake::Due => {}
             }

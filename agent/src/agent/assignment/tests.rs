@@ -73,6 +73,7 @@ fn a_new_kite_gets_a_tunnel_of_its_own_beside_one_that_flies() {
             kites: kites(&["two"]),
             is_refused: false,
             is_successor: false,
+            is_main: false,
         }]
     );
 }
