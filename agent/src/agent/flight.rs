@@ -89,7 +89,7 @@ impl Supervisor {
         let is_flying = Cell::new(false);
         if step == Step::Fly {
             is_flying.set(true);
-            self.flies(&tunnel, &registration);
+            self.flies(plan, &tunnel, &registration);
         }
         self.log.kites(&self.endpoint.relay, &registration, false);
         self.log.quota(&self.endpoint.relay, &answer.quota);
@@ -116,7 +116,7 @@ impl Supervisor {
                     Step::Fly => {
                         is_flying.set(true);
                         refused.set(None);
-                        self.flies(&tunnel, &registration);
+                        self.flies(plan, &tunnel, &registration);
                     }
                     Step::Wait => {}
                     Step::AnswerHere => {
@@ -189,7 +189,7 @@ impl Supervisor {
     }
 
     /// At least one kite flies, or one more than before.
-    fn flies(&mut self, tunnel: &Tunnel, registration: &Registration) {
+    fn flies(&mut self, plan: &Plan, tunnel: &Tunnel, registration: &Registration) {
         let now = Instant::now();
         self.with_care(|care| care.flies(now));
         if self.keepalive.flies(now) {
@@ -200,7 +200,10 @@ impl Supervisor {
         self.is_well();
         self.remember_session();
         self.tell_refused(registration);
+        // By a proxy, this is the proxy's, and none of the relay.
+        let is_direct = plan.settings.proxy.to(&self.endpoint.relay).is_none();
         let address = tunnel.addresses().ok().map(|(_, address)| address);
+        let address = address.filter(|_| is_direct);
         if let (true, Some(address)) = (self.endpoint.address.is_none(), address) {
             let relay = self.endpoint.relay.to_string();
             self.context.state.borrow_mut().remember_addresses(&relay, &[address.ip()], now);

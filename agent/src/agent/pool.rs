@@ -124,7 +124,7 @@ impl Pool {
     ) -> Result<Vec<Endpoint>, String> {
         let settings = &plan.settings;
         if settings.proxy.proxy.is_some() {
-            return via_proxy(pool);
+            return via_proxy(pool, &settings.never);
         }
         let is_allowed = |address: &SocketAddr| !settings.never.contains(address);
         let mut addresses = match &pool.source {
@@ -217,7 +217,7 @@ async fn own_relays(kites: &[KiteId], port: u16) -> Vec<SocketAddr> {
 }
 
 /// A proxy looks the pool's name up itself, and pings do not pass.
-fn via_proxy(pool: &RelayPool) -> Result<Vec<Endpoint>, String> {
+fn via_proxy(pool: &RelayPool, never: &[SocketAddr]) -> Result<Vec<Endpoint>, String> {
     match &pool.source {
         PoolSource::Name(name) => {
             let relay = RelayAddress { host: name.clone(), port: pool.port };
@@ -225,11 +225,14 @@ fn via_proxy(pool: &RelayPool) -> Result<Vec<Endpoint>, String> {
         }
         PoolSource::File(path) => {
             let text = read(path).map_err(|error| error.to_string())?;
-            let relays = listed(&text, pool.port).into_iter().take(pool.wanted).map(|address| {
+            let allowed = listed(&text, pool.port).into_iter();
+            let allowed = allowed.filter(|address| !never.contains(address));
+            let relays = allowed.take(pool.wanted).map(|address| {
                 let relay = RelayAddress { host: address.ip().to_string(), port: pool.port };
                 Endpoint { relay, address: None }
             });
-            Ok(relays.collect())
+            let relays: Vec<_> = relays.collect();
+            if relays.is_empty() { Err("there is no address".to_owned()) } else { Ok(relays) }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::grammar::TypedLine;
 use super::problem::{Place, Report};
 use super::proxy_environment;
 use super::secrets::warn_exposed;
-use super::settings::{AddressRange, RelayAddress, write_host_port};
+use super::settings::{AddressRange, RelayAddress, RelayPool, write_host_port};
 use crate::wire::Secret;
 
 /// Most bytes of a user name and of a password (RFC 1929 section 2 has one
@@ -254,8 +254,14 @@ impl ProxyLines {
 }
 
 /// What is wrong with a relay that only a proxy can reach, where there is none.
-pub(super) fn without_tor(relays: &[RelayAddress], proxy: &ProxySettings) -> Option<String> {
-    let relay = relays.iter().find(|relay| relay.is_onion() && proxy.to(relay).is_none())?;
+pub(super) fn without_tor(
+    relays: &[RelayAddress],
+    pool: Option<&RelayPool>,
+    proxy: &ProxySettings,
+) -> Option<String> {
+    let pool = pool.and_then(RelayPool::as_relay);
+    let mut relays = relays.iter().chain(&pool);
+    let relay = relays.find(|relay| relay.is_onion() && proxy.to(relay).is_none())?;
     Some(format!("{} is reached through Tor only; write torify = 127.0.0.1:9050", relay.host))
 }
 

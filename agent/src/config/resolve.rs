@@ -328,9 +328,8 @@ impl Resolver<'_> {
         let kites = self.kites.finish(&short, self.environment, report, &missing_secret);
         let relays = self.relays.finish();
         let proxy = self.proxy.finish(self.environment, report);
-        if let (Some(text), false) =
-            (without_tor(&relays.fixed, &proxy), unread(report, &PROXY_OPTIONS))
-        {
+        let text = without_tor(&relays.fixed, relays.pool.as_ref(), &proxy);
+        if let (Some(text), false) = (text, unread(report, &PROXY_OPTIONS)) {
             report.mistake(self.first_relay.as_ref().unwrap_or(&place), "frontend", text);
         }
         if relays.fixed.is_empty() && relays.pool.is_none() && !unread(report, &RELAY_OPTIONS) {

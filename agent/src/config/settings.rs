@@ -77,6 +77,17 @@ pub struct RelayPool {
     pub wanted: usize,
 }
 
+impl RelayPool {
+    /// The pool as one relay by its name, for a proxy that looks it up; a file
+    /// has none.
+    pub fn as_relay(&self) -> Option<RelayAddress> {
+        match &self.source {
+            PoolSource::Name(name) => Some(RelayAddress { host: name.clone(), port: self.port }),
+            PoolSource::File(_) => None,
+        }
+    }
+}
+
 /// Where the addresses of a pool are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolSource {

@@ -154,6 +154,8 @@ fn an_onion_name_needs_a_proxy() {
     let told = mistake(onion);
     assert!(told.contains("/k.rc:1: frontend: abcdef.onion is reached through Tor only"), "{told}");
     assert!(proxy_of(&format!("{onion}torify = 127.0.0.1:9050")).is_some());
+    let told = mistake("frontends = 1:pool.onion:443");
+    assert!(told.contains("pool.onion is reached through Tor only"), "{told}");
     // One mistake is enough.
     let told = mistake(&format!("{onion}torify = 127.0.0.1"));
     assert!(!told.contains("through Tor only"), "{told}");
