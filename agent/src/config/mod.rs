@@ -67,6 +67,8 @@ pub use relay::{
 pub use relay_end::*;
 #[cfg(feature = "relay")]
 pub use relay_settings::*;
+#[cfg(feature = "relay")]
+pub use resolve::DEFAULT_RELAY_KEEPALIVE_SECONDS;
 pub use resolve::{
     DEFAULT_BUFFER_KILOBYTES, DEFAULT_KEEPALIVE_SECONDS, DEFAULT_LATE_RETRY_SECONDS,
     DEFAULT_MAX_STREAMS, DEFAULT_RETRY_SECONDS, MAX_BUFFER_KILOBYTES, MAX_KEEPALIVE_SECONDS,

@@ -16,7 +16,10 @@ use super::short::ShortKite;
 use super::source::{Source, resolve_path};
 
 /// Seconds of silence before a sign of life is asked for (`protocol.md` 16).
-pub const DEFAULT_KEEPALIVE_SECONDS: u32 = 116;
+pub const DEFAULT_KEEPALIVE_SECONDS: u32 = 80;
+/// The same at a relay, where agents ask first: PageKite's (`protocol.md` 10).
+#[cfg(feature = "relay")]
+pub const DEFAULT_RELAY_KEEPALIVE_SECONDS: u32 = 116;
 /// Fewest seconds for `keepalive` (features D).
 pub const MIN_KEEPALIVE_SECONDS: u32 = 20;
 /// Longest wait for another try while an outage is young (`retry_max`).
@@ -184,7 +187,7 @@ impl Resolver<'_> {
                 Ok(())
             }
             Action::KeepAlive => {
-                let (seconds, doubt) = keepalive(value)?;
+                let (seconds, doubt) = keepalive(value, DEFAULT_KEEPALIVE_SECONDS)?;
                 self.keepalive_seconds = seconds;
                 self.adapts_keepalive = value.eq_ignore_ascii_case("auto");
                 doubt.iter().for_each(|doubt| self.warn(line, doubt));
@@ -431,9 +434,9 @@ fn retry_seconds(value: &str) -> Result<u32, String> {
 ///
 /// # Errors
 /// What is wrong and the mend.
-pub(super) fn keepalive(value: &str) -> Result<(u32, Option<String>), String> {
+pub(super) fn keepalive(value: &str, default: u32) -> Result<(u32, Option<String>), String> {
     if value.eq_ignore_ascii_case("auto") {
-        return Ok((DEFAULT_KEEPALIVE_SECONDS, None));
+        return Ok((default, None));
     }
     let seconds = value.parse::<u32>().ok();
     let seconds = seconds.filter(|seconds| *seconds <= MAX_KEEPALIVE_SECONDS);

@@ -41,7 +41,7 @@ pub struct Settings {
     /// relays alone take; for networks that let only HTTPS through.
     pub websocket: bool,
     /// Seconds of silence before the relay is asked for a sign of life
-    /// (`keepalive`), 20 to 86400; 116 without one and for `auto`.
+    /// (`keepalive`), 20 to 86400; 80 without one and for `auto`.
     pub keepalive_seconds: u32,
     /// Whether that is shortened where the path forgets silent tunnels earlier
     /// (`keepalive = auto`, or none).

@@ -262,7 +262,7 @@ fn differences(text: &mut String, settings: &RelaySettings) {
         number(
             "keepalive",
             seconds(settings.keepalive_seconds),
-            seconds(DEFAULT_KEEPALIVE_SECONDS),
+            seconds(DEFAULT_RELAY_KEEPALIVE_SECONDS),
         ),
         number("stop_timeout", seconds(settings.stop_seconds), seconds(DEFAULT_STOP_SECONDS)),
         switch("zchunks", settings.compress),

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::super::options::RelayAction;
 use super::super::relay_settings::{KiteQuota, Rate, RelayLimits};
 use super::super::resolve::{
-    DEFAULT_KEEPALIVE_SECONDS, DEFAULT_MAX_STREAMS, MAX_BUFFER_KILOBYTES, MAX_MAX_STREAMS,
+    DEFAULT_MAX_STREAMS, DEFAULT_RELAY_KEEPALIVE_SECONDS, MAX_BUFFER_KILOBYTES, MAX_MAX_STREAMS,
     MIN_BUFFER_KILOBYTES, keepalive, number,
 };
 use super::table::OwnAction;
@@ -69,7 +69,7 @@ impl Default for LimitLines {
     fn default() -> Self {
         Self {
             limits: RelayLimits::default(),
-            keepalive_seconds: DEFAULT_KEEPALIVE_SECONDS,
+            keepalive_seconds: DEFAULT_RELAY_KEEPALIVE_SECONDS,
             buffer_kilobytes: DEFAULT_RELAY_BUFFER_KILOBYTES,
             compress: false,
             stop_seconds: DEFAULT_STOP_SECONDS,
@@ -93,10 +93,12 @@ impl LimitLines {
                 let range = MIN_BUFFER_KILOBYTES..=MAX_BUFFER_KILOBYTES;
                 number(value, range, "kilobytes").map(|count| self.buffer_kilobytes = count)
             }
-            RelayAction::KeepAlive => keepalive(value).map(|(seconds, text)| {
-                self.keepalive_seconds = seconds;
-                doubt = text;
-            }),
+            RelayAction::KeepAlive => {
+                keepalive(value, DEFAULT_RELAY_KEEPALIVE_SECONDS).map(|(seconds, text)| {
+                    self.keepalive_seconds = seconds;
+                    doubt = text;
+                })
+            }
             RelayAction::Compress(on) => {
                 self.compress = on;
                 Ok(())
