@@ -73,6 +73,7 @@ fn agents_of_a_relay_that_returns_do_not_come_together() {
         assert_eq!(arrivals.iter().sum::<usize>(), AGENTS, "all come back");
         curves.push((name, arrivals, peak));
     }
+    assert!(curves[0].2 < AGENTS / 3, "{} arrivals in one second", curves[0].2);
     // After a long outage the waits are long, and the arrivals spread.
     assert!(curves[1].2 < AGENTS / 5, "{} arrivals in one second", curves[1].2);
     assert!(curves[2].2 < AGENTS / 20, "{} arrivals in one second", curves[2].2);

@@ -17,7 +17,7 @@ use crate::net::{ServiceSocket, Socket as _, before, dial_service};
 
 /// Pause between two checks of a service that is well.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// Pause while it is not, or while that is in doubt.
+/// Pause after a failure; it grows with each further one.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(5);
 /// Failures in a row that close a kite; one may be chance.
 const FAILURES: u32 = 2;
@@ -47,21 +47,32 @@ impl Health {
 
     /// How long to wait for the next check.
     pub fn pause(self) -> Duration {
-        if self.failures == 0 { INTERVAL } else { DOUBT_INTERVAL }
+        match self.failures {
+            0 => INTERVAL,
+            failures => DOUBT_INTERVAL.saturating_mul(failures).min(INTERVAL),
+        }
     }
 }
 
 /// The checks of all services; they end with it.
 #[derive(Default)]
 pub(super) struct HealthChecks {
+    known: ServiceHealth,
+    /// They end with this.
+    tasks: Vec<Task<()>>,
+}
+
+/// What checks say of services. It may outlive the checks: streams keep it.
+#[derive(Clone, Default)]
+pub(super) struct ServiceHealth {
     services: Vec<Service>,
 }
 
+#[derive(Clone)]
 struct Service {
     origin: Origin,
     check: HealthCheck,
     health: Rc<Cell<Health>>,
-    _task: Task<()>,
 }
 
 impl HealthChecks {
@@ -70,24 +81,31 @@ impl HealthChecks {
     pub(super) fn start(
         executor: &'static LocalExecutor<'static>,
         kites: &[KiteSettings],
-        before: &Self,
+        before: &ServiceHealth,
     ) -> Self {
         let mut checks = Self::default();
         for kite in kites {
             let Some(check) = &kite.flags.health_check else { continue };
-            if checks.find(&kite.origin, check).is_some() {
+            if checks.known.find(&kite.origin, check).is_some() {
                 continue;
             }
             let known = before.find(&kite.origin, check).map(|health| health.get());
             let health = Rc::new(Cell::new(known.unwrap_or_default()));
             let (origin, check) = (kite.origin.clone(), check.clone());
             let watch = watch(origin.clone(), check.clone(), Rc::clone(&health));
-            let task = executor.spawn(watch);
-            checks.services.push(Service { origin, check, health, _task: task });
+            checks.tasks.push(executor.spawn(watch));
+            checks.known.services.push(Service { origin, check, health });
         }
         checks
     }
 
+    /// What they say.
+    pub(super) fn known(&self) -> ServiceHealth {
+        self.known.clone()
+    }
+}
+
+impl ServiceHealth {
     /// Whether visitors of this kite are let in.
     pub(super) fn is_open(&self, kite: &KiteSettings) -> bool {
         let check = kite.flags.health_check.as_ref();
@@ -131,7 +149,9 @@ async fn examine(origin: &Origin, check: &HealthCheck) -> Result<(), String> {
     let status = ask(&socket, request.as_bytes()).await.map_err(|error| error.to_string())?;
     match status.get(9..).map(|code| code.first()) {
         Some(Some(b'2' | b'3')) if status.starts_with(b"HTTP/1.") => Ok(()),
-        _ => Err(format!("the answer to {path} is {}", String::from_utf8_lossy(&status))),
+        _ if status.is_empty() => Err(format!("no answer to {path}")),
+        // What a service sends must not look like more of the line.
+        _ => Err(format!("the answer to {path} is {:?}", String::from_utf8_lossy(&status))),
     }
 }
 
@@ -171,7 +191,10 @@ mod tests {
         assert!(!health.checked(false), "one may be chance");
         assert_eq!(health.pause(), DOUBT_INTERVAL);
         assert!(health.checked(false) && !health.is_open());
-        assert!(!health.checked(false));
+        for _ in 0..9 {
+            assert!(!health.checked(false));
+        }
+        assert_eq!(health.pause(), INTERVAL, "who is away for long is asked rarely");
         assert!(health.checked(true) && health.is_open());
     }
 }

@@ -11,16 +11,18 @@ const MAX_TEXTS: usize = 4;
 const FIRST_REMINDER: Duration = Duration::from_secs(60);
 /// ... after ten times as long, and at last this often.
 const LAST_REMINDER: Duration = Duration::from_secs(3600);
-/// Lines about new texts within one hour; what comes above is folded as well.
-const MAX_NEW_LINES: u32 = 20;
+/// Lines about one relay within an hour, whatever happens to it.
+pub const MAX_LINES: u32 = 30;
+/// A tunnel that lives shorter is no end of the trouble.
+const STABLE_AFTER: Duration = super::backoff::STABLE_AFTER;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// What was told about one relay.
 #[derive(Debug, Default)]
 pub struct OutageLog {
     trouble: Option<Trouble>,
-    /// New texts since then.
-    new_lines: u32,
+    /// Lines since then.
+    lines: u32,
     hour: Option<Instant>,
 }
 
@@ -33,6 +35,8 @@ struct Trouble {
     texts: Vec<String>,
     next_reminder: Instant,
     reminder: Duration,
+    /// Since when a tunnel is up.
+    back: Option<Instant>,
 }
 
 impl OutageLog {
@@ -45,6 +49,12 @@ impl OutageLog {
         text: &str,
         wait: Duration,
     ) -> Option<String> {
+        let is_over = |trouble: &Trouble| {
+            trouble.back.is_some_and(|back| now.saturating_duration_since(back) >= STABLE_AFTER)
+        };
+        if self.trouble.as_ref().is_some_and(is_over) {
+            self.trouble = None;
+        }
         let trouble = self.trouble.get_or_insert_with(|| Trouble {
             since: now,
             clock: clock.to_owned(),
@@ -52,34 +62,44 @@ impl OutageLog {
             texts: Vec::new(),
             next_reminder: now + FIRST_REMINDER,
             reminder: FIRST_REMINDER,
+            back: None,
         });
+        trouble.back = None;
         trouble.tries = trouble.tries.saturating_add(1);
-        let is_known = trouble.texts.iter().any(|known| known == text);
-        if self.hour.is_none_or(|hour| now.saturating_duration_since(hour) >= HOUR) {
-            self.hour = Some(now);
-            self.new_lines = 0;
-        }
-        if !is_known && self.new_lines < MAX_NEW_LINES {
-            self.new_lines += 1;
+        let line = if !trouble.texts.iter().any(|known| known == text) {
             trouble.texts.insert(0, text.to_owned());
             trouble.texts.truncate(MAX_TEXTS);
             let seconds = wait.as_secs_f64().ceil();
-            return Some(format!("{text}; next try in {seconds:.0} s"));
-        }
-        if now < trouble.next_reminder {
+            format!("{text}; next try in {seconds:.0} s")
+        } else if now >= trouble.next_reminder {
+            trouble.reminder = (trouble.reminder * 10).min(LAST_REMINDER);
+            trouble.next_reminder = now + trouble.reminder;
+            format!("{text} ({} tries since {})", trouble.tries, trouble.clock)
+        } else {
             return None;
-        }
-        trouble.reminder = (trouble.reminder * 10).min(LAST_REMINDER);
-        trouble.next_reminder = now + trouble.reminder;
-        Some(format!("{text} ({} tries since {})", trouble.tries, trouble.clock))
+        };
+        self.may_tell(now).then_some(line)
     }
 
     /// A tunnel is up: the line to log, if the trouble was worth one.
     pub fn is_back(&mut self, now: Instant) -> Option<String> {
-        let trouble = self.trouble.take()?;
+        let trouble = self.trouble.as_mut()?;
+        if trouble.back.replace(now).is_some() || trouble.tries < 2 {
+            return None;
+        }
         let lasted = now.saturating_duration_since(trouble.since);
-        (trouble.tries > 1)
-            .then(|| format!("back after {} and {} tries", in_words(lasted), trouble.tries))
+        let line = format!("back after {} and {} tries", in_words(lasted), trouble.tries);
+        self.may_tell(now).then_some(line)
+    }
+
+    /// Counts a line, as long as there may be one.
+    fn may_tell(&mut self, now: Instant) -> bool {
+        if self.hour.is_none_or(|hour| now.saturating_duration_since(hour) >= HOUR) {
+            self.hour = Some(now);
+            self.lines = 0;
+        }
+        self.lines = self.lines.saturating_add(1);
+        self.lines <= MAX_LINES
     }
 }
 
@@ -138,7 +158,32 @@ mod tests {
             log.failed(start + second * SECOND, "", &format!("port {second}"), SECOND).is_some()
         };
         let lines = (0..3600).filter(|&second| told(&mut log, second)).count();
-        assert!(lines <= MAX_NEW_LINES as usize + 3, "{lines} lines an hour");
+        assert_eq!(lines, MAX_LINES as usize);
+    }
+
+    #[test]
+    fn a_relay_that_comes_and_goes_does_not_fill_the_log() {
+        let start = Instant::now();
+        let mut log = OutageLog::default();
+        let mut lines = 0;
+        for round in 0..180 {
+            let now = start + round * 20 * SECOND;
+            lines += usize::from(log.failed(now, "", "gone", SECOND).is_some());
+            lines += usize::from(log.failed(now + SECOND, "", "gone", SECOND).is_some());
+            lines += usize::from(log.is_back(now + 2 * SECOND).is_some());
+        }
+        assert!(lines <= MAX_LINES as usize, "{lines} lines an hour");
+    }
+
+    #[test]
+    fn a_trouble_after_a_good_tunnel_is_a_new_one() {
+        let start = Instant::now();
+        let mut log = OutageLog::default();
+        assert!(log.failed(start, "", "gone", SECOND).is_some());
+        log.is_back(start + SECOND);
+        assert_eq!(log.failed(start + 2 * SECOND, "", "gone", SECOND), None);
+        log.is_back(start + 3 * SECOND);
+        assert!(log.failed(start + 60 * SECOND, "", "gone", SECOND).is_some());
     }
 
     #[test]

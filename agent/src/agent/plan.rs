@@ -9,7 +9,7 @@ use log::{info, warn};
 use smol::LocalExecutor;
 
 use super::backoff::Caps;
-use super::health::HealthChecks;
+use super::health::{HealthChecks, ServiceHealth};
 use super::visitors::Visitors;
 use crate::config::{Security, Settings};
 use crate::net::{CERTIFICATE_CLOCK, Connector, TlsSetupError};
@@ -81,6 +81,8 @@ pub(super) struct Context {
     pub(super) executor: &'static LocalExecutor<'static>,
     plan: RefCell<Rc<Plan>>,
     visitors: RefCell<Rc<Visitors>>,
+    /// The checks of the configuration that holds now.
+    health: RefCell<HealthChecks>,
     pub(super) buffers: Rc<Buffers>,
     /// What outlives this process.
     pub(super) state: RefCell<State>,
@@ -97,10 +99,13 @@ impl Context {
         if let Some(seconds) = state.last_good_time() {
             CERTIFICATE_CLOCK.set_floor(seconds);
         }
+        let kites = &plan.settings.kites;
+        let health = HealthChecks::start(executor, kites, &ServiceHealth::default());
         Rc::new(Self {
             state: RefCell::new(state),
             executor,
-            visitors: RefCell::new(visitors_of(executor, &plan, &HealthChecks::default())),
+            visitors: RefCell::new(visitors_of(&plan, health.known())),
+            health: RefCell::new(health),
             plan: RefCell::new(Rc::new(plan)),
             buffers: Buffers::new(usize::MAX),
             is_stopping: Cell::new(false),
@@ -120,18 +125,15 @@ impl Context {
 
     /// Lets another configuration hold.
     pub(super) fn set_plan(&self, plan: Rc<Plan>) {
-        let visitors = visitors_of(self.executor, &plan, self.visitors().health());
-        *self.visitors.borrow_mut() = visitors;
+        let known = self.health.borrow().known();
+        let health = HealthChecks::start(self.executor, &plan.settings.kites, &known);
+        *self.visitors.borrow_mut() = visitors_of(&plan, health.known());
+        *self.health.borrow_mut() = health;
         *self.plan.borrow_mut() = plan;
     }
 }
 
-fn visitors_of(
-    executor: &'static LocalExecutor<'static>,
-    plan: &Plan,
-    before: &HealthChecks,
-) -> Rc<Visitors> {
+fn visitors_of(plan: &Plan, health: ServiceHealth) -> Rc<Visitors> {
     let Settings { kites, error_urls, .. } = &plan.settings;
-    let health = HealthChecks::start(executor, kites, before);
     Rc::new(Visitors::new(kites.clone(), error_urls.clone(), health))
 }

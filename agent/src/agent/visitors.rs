@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::access::Visitor;
 use super::answer::{Refusal, refuse};
-use super::health::HealthChecks;
+use super::health::ServiceHealth;
 use super::routing::candidates;
 use crate::config::KiteSettings;
 use crate::html::error_url;
@@ -20,7 +20,7 @@ const MAX_TEXT_BYTES: usize = 253;
 pub(super) struct Visitors {
     kites: Vec<Rc<KiteSettings>>,
     error_urls: Vec<(String, String)>,
-    health: HealthChecks,
+    health: ServiceHealth,
 }
 
 /// What a visitor wants, kept for as long as the stream lives.
@@ -37,13 +37,13 @@ impl Visitors {
     pub(super) fn new(
         kites: impl IntoIterator<Item = KiteSettings>,
         error_urls: Vec<(String, String)>,
-        health: HealthChecks,
+        health: ServiceHealth,
     ) -> Self {
         Self { kites: kites.into_iter().map(Rc::new).collect(), error_urls, health }
     }
 
     /// What is known about the services.
-    pub(super) fn health(&self) -> &HealthChecks {
+    pub(super) fn health(&self) -> &ServiceHealth {
         &self.health
     }
 

@@ -24,7 +24,7 @@ use fate::Fate;
 
 /// Time that a service has to accept a connection. A machine in the service's
 /// network that is switched off is noticed after three seconds.
-const DIAL_TIME: Duration = Duration::from_secs(10);
+const DIAL_TIME: Duration = Duration::from_secs(5);
 /// A stream, shared by its task and the tunnel's reader.
 pub(super) struct Stream {
     id: u32,
