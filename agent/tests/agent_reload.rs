@@ -142,3 +142,28 @@ fn the_end_is_clean_and_waits_for_streams_a_moment() {
     tunnel.wait_for_end();
     assert_eq!(agent.terminate().code(), Some(0));
 }
+
+#[test]
+#[ignore = "takes two minutes"]
+fn a_configuration_that_reaches_no_relay_gives_way_to_the_one_before() {
+    let (old, service) = (FakeRelay::new(), Service::echo());
+    let agent = Agent::with_raw(&old, service.port());
+    let tunnel = flying(&old);
+    agent.wait_for_log("flies by relay");
+    let lines = agent_support::raw_service(service.port());
+    let dead = agent_support::dead_port();
+    agent.rewrite_all(&format!("nossl\nfrontend = 127.0.0.1:{dead}\n{lines}"));
+    agent.hang_up();
+    agent.wait_for_log("is new");
+    drop(tunnel);
+    // The old relay is still one of the file's; nobody listens there either.
+    let port = old.port();
+    drop(old);
+    let end = std::time::Instant::now() + Duration::from_secs(150);
+    while !agent.log().contains("the one before holds again") {
+        assert!(std::time::Instant::now() < end, "it did not give way: {}", agent.log());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let old = FakeRelay::at(port);
+    let _tunnel = flying(&old);
+}

@@ -22,6 +22,8 @@ pub struct DynDns {
 struct Domain {
     wanted: Vec<IpAddr>,
     told: Vec<IpAddr>,
+    /// What was refused last.
+    refused: Vec<IpAddr>,
     failures: u32,
     not_before: Option<Instant>,
 }
@@ -41,20 +43,30 @@ impl DynDns {
     /// Notes which relays the kites fly by now. A domain that flies nowhere
     /// keeps its record: its relays show that it is away.
     pub fn set_flights(&mut self, flights: Flights) {
-        self.domains.retain(|domain, known| {
-            if let Some(wanted) = flights.get(domain) {
-                if known.wanted != *wanted {
-                    known.wanted.clone_from(wanted);
-                    // Something else is asked for now.
-                    known.not_before = None;
-                }
-                return true;
+        for (domain, known) in &mut self.domains {
+            if !flights.contains_key(domain) {
+                known.wanted.clear();
             }
-            known.wanted.clear();
-            !known.told.is_empty()
+        }
+        // What was told or refused is remembered while the kite is away.
+        self.domains.retain(|domain, known| {
+            flights.contains_key(domain) || !known.told.is_empty() || known.failures > 0
         });
         for (domain, wanted) in flights {
-            self.domains.entry(domain).or_default().wanted = wanted;
+            let known = self.domains.entry(domain).or_default();
+            if known.refused != wanted {
+                // Something else is asked for now.
+                known.not_before = None;
+            }
+            known.wanted = wanted;
+        }
+    }
+
+    /// Somebody else is to be told from now on.
+    pub fn forget(&mut self) {
+        for known in self.domains.values_mut() {
+            let wanted = std::mem::take(&mut known.wanted);
+            *known = Domain { wanted, ..Domain::default() };
         }
     }
 
@@ -75,6 +87,7 @@ impl DynDns {
     pub fn taken(&mut self, domain: &str, addresses: Vec<IpAddr>) {
         if let Some(known) = self.domains.get_mut(domain) {
             known.told = addresses;
+            known.refused.clear();
             known.failures = 0;
             known.not_before = None;
         }
@@ -86,6 +99,7 @@ impl DynDns {
         let most = FIRST_PAUSE * (1 << known.failures.min(DOUBLINGS));
         let pause = most / 2 + most.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0);
         known.failures = known.failures.saturating_add(1);
+        known.refused.clone_from(&known.wanted);
         known.not_before = Some(now + pause);
         pause
     }
@@ -134,6 +148,27 @@ mod tests {
         assert_eq!(dyndns.next(now), Next::Rest);
         dyndns.set_flights(flights(&[("a.test", 1)]));
         assert_eq!(dyndns.next(now), Next::Rest);
+    }
+
+    #[test]
+    fn a_lost_tunnel_does_not_cut_the_back_off() {
+        let now = Instant::now();
+        let mut dyndns = DynDns::default();
+        dyndns.set_flights(flights(&[("a.test", 1)]));
+        let pause = dyndns.failed(now, "a.test", u32::MAX);
+        dyndns.set_flights(Flights::new());
+        dyndns.set_flights(flights(&[("a.test", 1)]));
+        assert_eq!(dyndns.next(now), Next::Wait(now + pause));
+    }
+
+    #[test]
+    fn another_service_is_told_anew() {
+        let now = Instant::now();
+        let mut dyndns = DynDns::default();
+        dyndns.set_flights(flights(&[("a.test", 1)]));
+        take(&mut dyndns, now);
+        dyndns.forget();
+        assert_eq!(dyndns.next(now), update("a.test", 1));
     }
 
     #[test]

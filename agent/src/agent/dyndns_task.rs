@@ -32,6 +32,8 @@ const HTTPS_PORT: u16 = 443;
 #[derive(Default)]
 pub(super) struct Records {
     dyndns: RefCell<DynDns>,
+    /// Who was told.
+    service: RefCell<Option<DynDnsSettings>>,
     bell: Notify,
 }
 
@@ -45,6 +47,10 @@ impl Records {
     async fn keep(&self, context: &Context) {
         loop {
             let plan = context.plan();
+            if *self.service.borrow() != plan.settings.dyndns {
+                self.service.borrow_mut().clone_from(&plan.settings.dyndns);
+                self.dyndns.borrow_mut().forget();
+            }
             let next = match &plan.settings.dyndns {
                 Some(_) => self.dyndns.borrow().next(Instant::now()),
                 None => Next::Rest,
@@ -137,6 +143,12 @@ async fn ask(
     let payload = format!("{domain}:{addresses}");
     let sign = sign(secret.bytes(), payload.as_bytes(), Salt::from_random(salt), SIGNATURE_LENGTH);
     let url = fill_in(&settings.template, domain, addresses, &sign);
+    let url = match &settings.account {
+        Some((user, password)) => url
+            .replace("%(user)s", &escaped(user.as_bytes()))
+            .replace("%(pass)s", &escaped(password.bytes())),
+        None => url,
+    };
     let Url { is_https, mut server, host, path } =
         Url::read(&url).ok_or("dyndns is no URL; write https://HOST/PATH")?;
     let security = match is_https || settings.inside_tls {
@@ -159,8 +171,9 @@ async fn ask(
         request = format!("CONNECT {}:{HTTP_PORT} HTTP/1.1\r\n\r\n", server.host);
         server.port = HTTPS_PORT;
     }
-    let connection =
-        connector.open(&server, Opening::Direct).await.map_err(|error| error.to_string())?;
+    let opened = connector.open(&server, Opening::Direct).await;
+    // The words for relays are none for this.
+    let connection = opened.map_err(|error| format!("{}: {}", server.host, error.failure))?;
     if !request.is_empty() {
         let answer = exchange(&connection, request.as_bytes(), head_is_whole).await?;
         if status(&answer) != Some(200) {
@@ -176,7 +189,32 @@ async fn ask(
          Connection: close\r\n\r\n",
         crate::wire::VERSION
     );
-    judge(&exchange(&connection, request.as_bytes(), |answer| body(answer).len() >= 16).await?)
+    judge(&exchange(&connection, request.as_bytes(), is_complete).await?)
+}
+
+/// Whether nothing of meaning can follow: the service may keep the connection.
+fn is_complete(answer: &[u8]) -> bool {
+    let body = body(answer);
+    if body.starts_with(b"good") || body.starts_with(b"nochg") {
+        return true;
+    }
+    let lines = answer.split(|&byte| byte == b'\n').take_while(|line| line.trim_ascii() != b"");
+    let mut lengths = lines.filter_map(|line| {
+        let (name, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
+        name.eq_ignore_ascii_case("Content-Length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    head_is_whole(answer) && lengths.next().is_some_and(|length| body.len() >= length)
+}
+
+/// A text as it may stand in a URL (RFC 3986 section 2.1).
+fn escaped(text: &[u8]) -> String {
+    text.iter()
+        .map(|&byte| match byte {
+            b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
 }
 
 /// Puts the values in the places of a template.
@@ -261,6 +299,17 @@ mod tests {
         assert!(judge(&answer("200 OK", "badauth")).is_err_and(|text| text.contains("secret")));
         assert!(judge(&answer("500 Oops", "")).is_err_and(|text| text.contains("HTTP 500")));
         assert!(judge(b"garbage").is_err_and(|text| text.contains("not HTTP")));
+    }
+
+    #[test]
+    fn an_answer_ends_where_it_says() {
+        let answer = |text: &str| is_complete(text.as_bytes());
+        assert!(answer("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\ngood 192"));
+        assert!(answer("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nbadauth"));
+        assert!(!answer("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nbad"));
+        assert!(!answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n"));
+        assert!(!answer("HTTP/1.1 200 OK\r\n\r\nbadauth"));
+        assert_eq!(escaped(b"a b&c"), "a%20b%26c");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `dyndns`: whom to tell by which relays a kite flies, so that its name leads
 //! there (`protocol.md` 15).
 
+use super::address::host_port;
 use super::problem::quoted;
 use super::settings::DynDnsSettings;
 use crate::wire::Secret;
@@ -35,12 +36,7 @@ pub(super) fn read(value: &str) -> Result<Option<DynDnsSettings>, String> {
         return Err(format!("is longer than {MAX_URL_BYTES} bytes"));
     }
     if value.starts_with("http://") || value.starts_with("https://") {
-        let is_url = value.bytes().all(|byte| byte.is_ascii_graphic());
-        let host = value.split("://").nth(1).unwrap_or_default();
-        if !is_url || host.starts_with('/') || host.is_empty() {
-            return Err(SHAPE.into());
-        }
-        return Ok(Some(settings(value.to_owned(), None, false)));
+        return url(value).map(Some).ok_or_else(|| SHAPE.into());
     }
     let (account, provider) = match value.rsplit_once('@') {
         Some((account, provider)) => {
@@ -66,6 +62,25 @@ pub(super) fn read(value: &str) -> Result<Option<DynDnsSettings>, String> {
     }
 }
 
+/// A URL of one's own; an account in it is sent as HTTP Basic, not as a part of
+/// the URL.
+fn url(value: &str) -> Option<DynDnsSettings> {
+    let (scheme, rest) = value.split_once("://")?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let (account, host) = match authority.rsplit_once('@') {
+        Some((account, host)) => {
+            let (user, password) = account.split_once(':')?;
+            (Some((user.to_owned(), Secret::new(password.as_bytes()))), host)
+        }
+        None => (None, authority),
+    };
+    host_port(host, Some(1))?;
+    let is_url = value.bytes().all(|byte| byte.is_ascii_graphic());
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    is_url.then(|| settings(format!("{scheme}://{host}{slash}{path}"), account, false))
+}
+
 fn settings(
     template: String,
     account: Option<(String, Secret)>,
@@ -89,8 +104,18 @@ mod tests {
     }
 
     #[test]
+    fn an_account_in_a_url_is_no_part_of_it() {
+        let read = read("http://me:s3cret@dns.example.com:8080?n=%(domain)s");
+        let read = read.expect("valid").expect("some");
+        assert_eq!(read.template, "http://dns.example.com:8080/?n=%(domain)s");
+        assert_eq!(read.account.expect("an account").0, "me");
+    }
+
+    #[test]
     fn what_is_wrong_is_told_without_a_password() {
-        for wrong in ["dyndns.org", "example.org", "http://", "http:///x", "http://a b/"] {
+        for wrong in
+            ["dyndns.org", "example.org", "http://", "http:///x", "http://a b/", "http://h:99999/"]
+        {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         let text = read("me:s3cret@example.org").expect_err("unknown");
