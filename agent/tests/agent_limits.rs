@@ -305,7 +305,7 @@ fn few_open_files_are_few_streams() {
         Service::echo().port()
     );
     let mut agent = Agent::with_few_files(&relay, 100, &lines);
-    agent.wait_for_log("the limit on open files leaves room for 18 only");
+    agent.wait_for_log("the limit on open files leaves room for 25 only");
     let mut tunnels = [relay.accept_flying(), second.accept_flying()];
     for tunnel in &mut tunnels {
         for stream in 1..=60 {
