@@ -73,9 +73,10 @@ pub struct SocketOptions {
 }
 
 /// Time after which a path that swallows everything is given up, where the
-/// round trip is short: with a sign of life each five seconds while streams are
-/// open, a dead path is noticed within 25.
-const TUNNEL_USER_TIMEOUT_MILLISECONDS: u32 = 20_000;
+/// round trip is short: with a sign of life each eight seconds while streams are
+/// open, a dead path is noticed within 25, also where the other direction is
+/// well and brings signs of life.
+const TUNNEL_USER_TIMEOUT_MILLISECONDS: u32 = 16_000;
 /// The longest such time, for round trips of seconds.
 const MAX_TUNNEL_USER_TIMEOUT_MILLISECONDS: u32 = 60_000;
 /// A visitor who takes nothing for this long has vanished.
