@@ -102,6 +102,8 @@ struct Assignment {
     kites: Vec<KiteId>,
     part: Part,
     report: Report,
+    /// What looked like another relay behind the same name was the same one.
+    stays: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +122,7 @@ impl Assignments {
     /// Notes what a supervisor tells.
     pub fn report(&mut self, id: u32, report: Report) {
         if let Some(told) = self.all.iter_mut().find(|told| told.id == id) {
+            told.stays &= !report.flying.is_empty();
             told.report = report;
         }
     }
@@ -145,6 +148,7 @@ impl Assignments {
         }
         for endpoint in wanted {
             self.succeed(endpoint, &mut moves);
+            self.promote(endpoint);
             self.merge(endpoint, &mut moves);
             self.set_apart(endpoint, &mut moves);
             self.complete(endpoint, kites, &mut moves);
@@ -168,11 +172,11 @@ impl Assignments {
                 if is_refused || !self.all[main].flies() {
                     // It is the same relay by another address, or there is
                     // nothing to succeed.
-                    self.all[main].report.has_moved = false;
+                    self.all[main].stays = true;
                     moves.push(Move::Stop(self.all.remove(successor).id));
                 }
             }
-            (Some(main), None) if self.all[main].flies() && self.all[main].report.has_moved => {
+            (Some(main), None) if self.all[main].is_to_follow() => {
                 let kites = self.all[main].kites.clone();
                 self.start(endpoint, kites, Part::Successor, false, moves);
             }
@@ -205,17 +209,49 @@ impl Assignments {
 
     /// Moves the kites that were refused while others flew.
     fn set_apart(&mut self, endpoint: &Endpoint, moves: &mut Vec<Move>) {
-        let Some(main) = self.position(endpoint, Part::Main) else { return };
-        let main = &self.all[main];
-        if !main.flies() || self.extras(endpoint) >= MAX_EXTRAS {
+        let known: Vec<u32> = self
+            .all
+            .iter()
+            .filter(|told| told.endpoint == *endpoint && told.flies())
+            .filter(|told| matches!(told.part, Part::Main | Part::Extra))
+            .map(|told| told.id)
+            .collect();
+        for id in known {
+            let Some(told) = self.all.iter().find(|told| told.id == id) else { continue };
+            let is_refused = |kite: &KiteId| told.report.refused.contains(kite);
+            let (refused, rest): (Vec<_>, Vec<_>) =
+                told.kites.iter().cloned().partition(is_refused);
+            if refused.is_empty() || rest.is_empty() {
+                continue;
+            }
+            if self.extras(endpoint) < MAX_EXTRAS {
+                self.set_kites(id, rest, moves);
+                self.start(endpoint, refused, Part::Extra, true, moves);
+            } else if let Some(idle) = self.idle_extra(endpoint) {
+                self.set_kites(id, rest, moves);
+                let mut all = self.all[idle].kites.clone();
+                all.extend(refused);
+                self.set_kites(self.all[idle].id, all, moves);
+            }
+        }
+    }
+
+    /// Gives a relay without a main tunnel one of its others.
+    fn promote(&mut self, endpoint: &Endpoint) {
+        if self.position(endpoint, Part::Main).is_some() {
             return;
         }
-        let is_refused = |kite: &KiteId| main.report.refused.contains(kite);
-        let (refused, rest): (Vec<_>, Vec<_>) = main.kites.iter().cloned().partition(is_refused);
-        if !refused.is_empty() && !rest.is_empty() {
-            self.set_kites(main.id, rest, moves);
-            self.start(endpoint, refused, Part::Extra, true, moves);
+        let extras = self.all.iter_mut();
+        let extras = extras.filter(|told| told.endpoint == *endpoint && told.part == Part::Extra);
+        if let Some(extra) = extras.max_by_key(|told| told.flies()) {
+            extra.part = Part::Main;
         }
+    }
+
+    fn idle_extra(&self, endpoint: &Endpoint) -> Option<usize> {
+        self.all.iter().position(|told| {
+            told.endpoint == *endpoint && told.part == Part::Extra && !told.flies()
+        })
     }
 
     /// Starts what is missing.
@@ -236,13 +272,11 @@ impl Assignments {
         let joined = if !self.all[main].flies() {
             Some(main)
         } else if self.extras(endpoint) >= MAX_EXTRAS {
-            self.all.iter().position(|told| {
-                told.endpoint == *endpoint && told.part == Part::Extra && !told.flies()
-            })
+            // With no other room, the main tunnel takes them when nobody uses it.
+            Some(self.idle_extra(endpoint).unwrap_or(main))
         } else {
             return self.start(endpoint, missing, Part::Extra, false, moves);
         };
-        // With no room at all, they wait until a tunnel has to come anew.
         if let Some(joined) = joined {
             let mut all = self.all[joined].kites.clone();
             all.extend(missing);
@@ -289,7 +323,14 @@ impl Assignments {
             is_successor: part == Part::Successor,
             is_main: part == Part::Main,
         });
-        self.all.push(Assignment { id, endpoint, kites, part, report: Report::default() });
+        self.all.push(Assignment {
+            id,
+            endpoint,
+            kites,
+            part,
+            report: Report::default(),
+            stays: false,
+        });
     }
 
     fn set_kites(&mut self, id: u32, kites: Vec<KiteId>, moves: &mut Vec<Move>) {
@@ -317,6 +358,11 @@ impl Assignments {
 impl Assignment {
     fn flies(&self) -> bool {
         !self.report.flying.is_empty()
+    }
+
+    /// Whether its relay has moved.
+    fn is_to_follow(&self) -> bool {
+        self.flies() && self.report.has_moved && !self.stays
     }
 
     /// Takes out the kites that the configuration has no more. A relay cannot

@@ -65,6 +65,11 @@ impl Backoff {
         Self { caps, ..Self::default() }
     }
 
+    /// Other caps hold from the next wait on.
+    pub fn set_caps(&mut self, caps: Caps) {
+        self.caps = caps;
+    }
+
     /// Notes that a tunnel that flew for `lived` has ended.
     pub fn tunnel_ended(&mut self, lived: Duration) {
         if lived >= STABLE_AFTER {

@@ -99,6 +99,7 @@ impl Care {
     /// The try came to nothing; returns how long to wait. `random` is any
     /// number.
     pub fn failed(&mut self, now: Instant, failure: Failure, random: u32) -> Duration {
+        self.count_flight(now);
         let wait = match self.state {
             State::Trying { is_outdated: true } if failure == Failure::Network => {
                 self.hope(now);
@@ -121,9 +122,7 @@ impl Care {
 
     /// The tunnel has ended; returns how long to wait. `random` is any number.
     pub fn ended(&mut self, now: Instant, failure: Failure, random: u32) -> Duration {
-        if let State::Flying { since } = self.state {
-            self.backoff.tunnel_ended(now.saturating_duration_since(since));
-        }
+        self.count_flight(now);
         let wait = self.backoff.wait(now, failure, random);
         self.state = State::Waiting { until: now + wait, after: Some(failure) };
         wait
@@ -131,6 +130,7 @@ impl Care {
 
     /// The tunnel was ended here, for a new one to take its place.
     pub fn renewed(&mut self, now: Instant) {
+        self.count_flight(now);
         self.state = State::Waiting { until: now + self.gap(now), after: None };
     }
 
@@ -154,6 +154,18 @@ impl Care {
             }
             State::Flying { .. } => None,
         }
+    }
+
+    /// A good tunnel that ends lets the count start anew.
+    fn count_flight(&mut self, now: Instant) {
+        if let State::Flying { since } = self.state {
+            self.backoff.tunnel_ended(now.saturating_duration_since(since));
+        }
+    }
+
+    /// Another configuration has other caps.
+    pub fn set_caps(&mut self, caps: Caps) {
+        self.backoff.set_caps(caps);
     }
 
     fn hope(&mut self, now: Instant) {

@@ -16,6 +16,8 @@ const OVERLOAD_IN_USE: Duration = Duration::from_millis(50);
 const TROUBLE: Duration = Duration::from_secs(1);
 /// How long that takes to fade.
 const TROUBLE_FADES: Duration = Duration::from_secs(30 * 60);
+/// A relay that is in trouble all the time is no news again and again.
+const TROUBLE_IS_NEWS_AFTER: Duration = Duration::from_secs(600);
 /// A relay has to be faster than one in use by this part to be worth a move.
 const WORTH_A_MOVE: u32 = 4;
 /// And by this much, since pings vary.
@@ -67,11 +69,17 @@ impl Choice {
         }
     }
 
-    /// Notes that a tunnel to this relay was lost, refused or never came about.
-    pub fn trouble(&mut self, now: Instant, address: SocketAddr) {
-        if let Some(known) = self.known.get_mut(&address) {
-            known.trouble = Some(now);
-        }
+    /// Notes that a tunnel to this relay was lost, refused or never came about;
+    /// true when that is news.
+    pub fn trouble(&mut self, now: Instant, address: SocketAddr) -> bool {
+        let Some(known) = self.known.get_mut(&address) else { return true };
+        let before = known.trouble.replace(now);
+        before.is_none_or(|before| now.saturating_duration_since(before) >= TROUBLE_IS_NEWS_AFTER)
+    }
+
+    /// Whether two addresses are those of one relay, as far as it says so.
+    pub fn is_same(&self, one: &SocketAddr, other: &SocketAddr) -> bool {
+        self.uuid(one).is_some() && self.uuid(one) == self.uuid(other)
     }
 
     /// Forgets relays that are no longer in the pool.

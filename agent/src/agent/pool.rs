@@ -31,6 +31,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// Least time between two looks, whatever happens.
 const LEAST_PAUSE: Duration = Duration::from_secs(5);
+/// The same while nothing was found.
+const LEAST_PAUSE_SEEKING: Duration = Duration::from_secs(1);
 /// Kites whose own names are looked up for the relays that visitors come by.
 const MAX_OWN_NAMES: usize = 4;
 /// Longest file of addresses that is read, in bytes.
@@ -60,8 +62,9 @@ impl Pool {
 
     /// A tunnel to this relay has come to nothing.
     pub(super) fn trouble(&self, address: SocketAddr) {
-        self.choice.borrow_mut().trouble(Instant::now(), address);
-        self.look_again();
+        if self.choice.borrow_mut().trouble(Instant::now(), address) {
+            self.look_again();
+        }
     }
 
     /// These relays have tunnels.
@@ -96,9 +99,8 @@ impl Pool {
             };
             let looked = Instant::now();
             before(looked + pause, self.bell.wait()).await;
-            if self.failures.get() == 0 {
-                Timer::at(looked + LEAST_PAUSE).await;
-            }
+            let least = if self.failures.get() == 0 { LEAST_PAUSE } else { LEAST_PAUSE_SEEKING };
+            Timer::at(looked + least).await;
         }
     }
 
@@ -177,6 +179,7 @@ impl Pool {
         let count = pool.wanted + settings.spare_relays;
         let in_use = self.in_use.borrow();
         let mut best = self.choice.borrow().best(Instant::now(), &addresses, &in_use, count);
+        own.retain(|own| !best.iter().any(|best| self.choice.borrow().is_same(own, best)));
         best.extend(own);
         let host = |address: &SocketAddr| match &pool.source {
             PoolSource::Name(name) => name.clone(),

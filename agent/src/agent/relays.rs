@@ -16,7 +16,7 @@ use super::dyndns_task::{self, Records};
 use super::plan::{Context, Plan};
 use super::pool::{self, Pool};
 use super::post::Post;
-use super::reload::{changes, keeps_the_way};
+use super::reload::{changes, keeps_the_way, may_lose_relays};
 use super::supervisor::Supervisor;
 use super::trial::{Trial, Verdict};
 use crate::net::before;
@@ -78,18 +78,27 @@ impl Relays {
     /// Brings everything to what is wanted; returns when to do so again, if
     /// nothing happens before.
     fn update(&mut self) -> Option<Instant> {
-        for (&id, supervised) in &mut self.supervisors {
-            let report = supervised.post.report();
-            if let Some(address) = supervised.address {
-                if report.failures > supervised.failures {
+        let reports: Vec<_> =
+            self.supervisors.iter().map(|(&id, one)| (id, one.post.report())).collect();
+        let flying: Vec<_> = self
+            .supervisors
+            .values()
+            .filter(|one| !one.post.report().flying.is_empty())
+            .filter_map(|one| one.address)
+            .collect();
+        for (id, report) in reports {
+            if let Some(supervised) = self.supervisors.get_mut(&id) {
+                // A kite that is refused where others fly says nothing of the
+                // relay.
+                let address = supervised.address.filter(|address| !flying.contains(address));
+                if let (Some(address), true) = (address, report.failures > supervised.failures) {
                     self.pool.trouble(address);
                 }
                 supervised.failures = report.failures;
             }
             self.assignments.report(id, report);
         }
-        let flying = self.assignments.reports().filter(|(_, report)| !report.flying.is_empty());
-        self.pool.set_in_use(flying.filter_map(|(endpoint, _)| endpoint.address).collect());
+        self.pool.set_in_use(flying);
         self.records.set_flights(self.flights());
         let verdict = self.judge();
         let plan = self.context.plan();
@@ -141,6 +150,8 @@ impl Relays {
                 let mut supervisor = Supervisor::new(&self.context, endpoint, Rc::clone(&post));
                 if is_main {
                     supervisor = supervisor.main();
+                } else if is_successor {
+                    supervisor = supervisor.successor();
                 }
                 if is_refused {
                     supervisor = supervisor.after_refusal();
@@ -182,6 +193,8 @@ impl Relays {
 
     /// Lets another configuration hold; what did not change flies on.
     pub(super) fn reload(&mut self, plan: Plan) {
+        // What flies quietly has told nothing for long.
+        self.update();
         let old = self.context.plan();
         let told = changes(&old.settings, &plan.settings);
         if told.is_empty() {
@@ -189,9 +202,14 @@ impl Relays {
             return;
         }
         info!("the configuration is read again: {}", told.join(", "));
-        if self.trial.begin(Instant::now()) {
-            // While one is on trial, what it replaced is what is known to work.
-            self.before.get_or_insert(Rc::clone(&old));
+        if may_lose_relays(&old.settings, &plan.settings) {
+            if self.trial.begin(Instant::now()) {
+                // While one is on trial, what it replaced is what is known to
+                // work.
+                self.before.get_or_insert(Rc::clone(&old));
+            } else {
+                self.before = None;
+            }
         }
         self.hold(&old, Rc::new(plan));
     }
@@ -213,7 +231,9 @@ impl Relays {
         let flies = self.assignments.any_flies();
         let mut posts = self.supervisors.values().map(|supervised| &supervised.post);
         let flies_anew = posts.any(|post| post.flies_by_the_plan_of_now());
-        match self.trial.judge(now, flies, flies_anew) {
+        let mut posts = self.supervisors.values().map(|supervised| &supervised.post);
+        let is_awaited = posts.any(|post| post.wants_renewal());
+        match self.trial.judge(now, flies, flies_anew, is_awaited) {
             Verdict::Open(until) => until,
             Verdict::Good => {
                 self.before = None;

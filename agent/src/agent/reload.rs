@@ -60,3 +60,16 @@ pub(super) fn changes(old: &Settings, new: &Settings) -> Vec<String> {
 pub(super) fn keeps_the_way(old: &Settings, new: &Settings) -> bool {
     old.security == new.security && old.proxy == new.proxy && old.websocket == new.websocket
 }
+
+/// Whether the difference may be the reason that no relay is reached any more,
+/// or that none takes the kites.
+pub(super) fn may_lose_relays(old: &Settings, new: &Settings) -> bool {
+    let kites = |settings: &Settings| -> Vec<_> {
+        settings.kites.iter().map(|kite| (kite.id.clone(), kite.secret.clone())).collect()
+    };
+    !keeps_the_way(old, new)
+        || old.relays != new.relays
+        || old.pool != new.pool
+        || old.never != new.never
+        || kites(old) != kites(new)
+}

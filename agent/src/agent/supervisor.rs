@@ -21,7 +21,7 @@ use super::outage_log::OutageLog;
 use super::plan::{Context, Plan};
 use super::post::Post;
 use super::registration_log::RegistrationLog;
-use crate::config::Security;
+use crate::config::{Security, Settings};
 use crate::net::{
     Addresses, CERTIFICATE_CLOCK, Connection, OpenError, OpenFailure, OpeningChoice, before,
     clock_is_set,
@@ -46,6 +46,8 @@ pub(super) struct Supervisor {
     pub(super) context: Rc<Context>,
     pub(super) endpoint: Endpoint,
     pub(super) post: Rc<Post>,
+    /// The configuration of the last try.
+    plan: Rc<Plan>,
     pub(super) care: Cell<Care>,
     pub(super) keepalive: Keepalive,
     opening: OpeningChoice,
@@ -71,6 +73,7 @@ impl Supervisor {
             care: Cell::new(Care::new(now, plan.caps())),
             keepalive: keepalive(now, &plan),
             opening: OpeningChoice::new(plan.has_names()),
+            plan,
             session_id: None,
             is_main: false,
             last: VecDeque::new(),
@@ -86,6 +89,27 @@ impl Supervisor {
         self.session_id = self.context.state.borrow().session(&relay).map(str::to_owned);
         self.is_main = true;
         self
+    }
+
+    /// It takes the place of the main tunnel, when it flies.
+    pub(super) fn successor(mut self) -> Self {
+        self.is_main = true;
+        self
+    }
+
+    /// Another configuration holds from this try on.
+    fn follow(&mut self, plan: &Rc<Plan>) {
+        let (old, new) = (&self.plan.settings, &plan.settings);
+        if old.security != new.security {
+            self.opening = OpeningChoice::new(plan.has_names());
+        }
+        let keepalive_of =
+            |settings: &Settings| (settings.keepalive_seconds, settings.adapts_keepalive);
+        if keepalive_of(old) != keepalive_of(new) {
+            self.keepalive = keepalive(Instant::now(), plan);
+        }
+        self.with_care(|care| care.set_caps(plan.caps()));
+        self.plan = Rc::clone(plan);
     }
 
     /// The relay has refused these kites a moment ago.
@@ -117,6 +141,9 @@ impl Supervisor {
     async fn attempt(&mut self) {
         self.with_care(|care| care.begins(Instant::now()));
         let plan = self.context.plan();
+        if !Rc::ptr_eq(&plan, &self.plan) {
+            self.follow(&plan);
+        }
         let kites = plan.offered(&self.post.begins());
         if kites.is_empty() {
             self.post.leave();

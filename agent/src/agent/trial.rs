@@ -13,8 +13,10 @@ pub const RECENTLY: Duration = Duration::from_secs(600);
 /// Watches over one configuration at a time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trial {
-    /// A new configuration is to be tried.
-    is_on: bool,
+    /// Since when a new configuration is tried.
+    since: Option<Instant>,
+    /// Something flew when it was judged last.
+    flew: bool,
     /// Since when nothing flies.
     down_since: Option<Instant>,
     /// When anything flew last.
@@ -37,35 +39,48 @@ impl Trial {
     /// return to, because the one before reached no relay either.
     pub fn begin(&mut self, now: Instant) -> bool {
         let is_recent = |last| now.saturating_duration_since(last) <= RECENTLY;
-        self.is_on = self.last_flight.is_some_and(is_recent);
+        let is_on = self.last_flight.is_some_and(is_recent);
+        self.since = is_on.then_some(now);
         // The clock starts with the new configuration.
         self.down_since = None;
-        self.is_on
+        is_on
     }
 
     /// Judges. `flies` while any tunnel flies, `flies_anew` when one of them
-    /// was made by the new configuration.
-    pub fn judge(&mut self, now: Instant, flies: bool, flies_anew: bool) -> Verdict {
-        if flies {
+    /// was made by the new configuration, `is_awaited` while one is still to be
+    /// made anew for it.
+    pub fn judge(
+        &mut self,
+        now: Instant,
+        flies: bool,
+        flies_anew: bool,
+        is_awaited: bool,
+    ) -> Verdict {
+        if flies || self.flew {
+            // The loss is told when it happens, so it flew until now.
             self.last_flight = Some(now);
+        }
+        self.flew = flies;
+        if flies {
             self.down_since = None;
         }
-        if !self.is_on {
-            return Verdict::Open(None);
-        }
-        if flies_anew {
-            self.is_on = false;
+        let Some(since) = self.since else { return Verdict::Open(None) };
+        let settled = since + PATIENCE;
+        // Where nothing has to be made anew, there is nothing to wait for: an
+        // outage weeks later says nothing about this configuration.
+        if flies_anew || flies && !is_awaited && now >= settled {
+            self.since = None;
             return Verdict::Good;
         }
         if flies {
             // Tunnels of the configuration before say nothing of this one.
-            return Verdict::Open(None);
+            return Verdict::Open((!is_awaited).then_some(settled));
         }
         let end = *self.down_since.get_or_insert(now) + PATIENCE;
         if now < end {
             return Verdict::Open(Some(end));
         }
-        self.is_on = false;
+        self.since = None;
         Verdict::Bad
     }
 }
@@ -80,33 +95,56 @@ mod tests {
     fn a_configuration_that_reaches_no_relay_goes() {
         let now = Instant::now();
         let mut trial = Trial::default();
-        trial.judge(now, true, false);
+        trial.judge(now, true, false, true);
         assert!(trial.begin(now));
-        assert_eq!(trial.judge(now, false, false), Verdict::Open(Some(now + PATIENCE)));
-        assert_eq!(trial.judge(now + PATIENCE, false, false), Verdict::Bad);
-        assert_eq!(trial.judge(now + PATIENCE, false, false), Verdict::Open(None));
+        assert_eq!(trial.judge(now, false, false, true), Verdict::Open(Some(now + PATIENCE)));
+        assert_eq!(trial.judge(now + PATIENCE, false, false, true), Verdict::Bad);
+        assert_eq!(trial.judge(now + PATIENCE, false, false, true), Verdict::Open(None));
     }
 
     #[test]
     fn one_that_does_stays_whatever_comes_later() {
         let now = Instant::now();
         let mut trial = Trial::default();
-        trial.judge(now, true, false);
+        trial.judge(now, true, false, true);
         trial.begin(now);
-        assert_eq!(trial.judge(now, true, true), Verdict::Good);
-        assert_eq!(trial.judge(now + 10 * PATIENCE, false, false), Verdict::Open(None));
+        assert_eq!(trial.judge(now, true, true, true), Verdict::Good);
+        assert_eq!(trial.judge(now + 10 * PATIENCE, false, false, true), Verdict::Open(None));
     }
 
     #[test]
     fn a_tunnel_from_before_proves_nothing_and_its_loss_starts_the_clock() {
         let now = Instant::now();
         let mut trial = Trial::default();
-        trial.judge(now, true, false);
+        trial.judge(now, true, false, true);
         trial.begin(now);
-        assert_eq!(trial.judge(now + 5 * PATIENCE, true, false), Verdict::Open(None));
+        assert_eq!(trial.judge(now + 5 * PATIENCE, true, false, true), Verdict::Open(None));
         let lost = now + 6 * PATIENCE;
-        assert_eq!(trial.judge(lost, false, false), Verdict::Open(Some(lost + PATIENCE)));
-        assert_eq!(trial.judge(lost + PATIENCE, false, false), Verdict::Bad);
+        assert_eq!(trial.judge(lost, false, false, true), Verdict::Open(Some(lost + PATIENCE)));
+        assert_eq!(trial.judge(lost + PATIENCE, false, false, true), Verdict::Bad);
+    }
+
+    #[test]
+    fn what_changes_no_tunnel_is_good_when_it_has_settled() {
+        let now = Instant::now();
+        let mut trial = Trial::default();
+        trial.judge(now, true, false, false);
+        trial.begin(now);
+        let open = Verdict::Open(Some(now + PATIENCE));
+        assert_eq!(trial.judge(now, true, false, false), open);
+        assert_eq!(trial.judge(now + PATIENCE, true, false, false), Verdict::Good);
+        let outage = now + 100 * PATIENCE;
+        assert_eq!(trial.judge(outage, false, false, false), Verdict::Open(None));
+    }
+
+    #[test]
+    fn a_tunnel_that_flew_quietly_until_now_is_a_recent_one() {
+        let now = Instant::now();
+        let mut trial = Trial::default();
+        trial.judge(now, true, false, false);
+        let lost = now + 10 * RECENTLY;
+        trial.judge(lost, false, false, false);
+        assert!(trial.begin(lost + SECOND));
     }
 
     #[test]
@@ -114,7 +152,7 @@ mod tests {
         let now = Instant::now();
         let mut trial = Trial::default();
         assert!(!trial.begin(now));
-        trial.judge(now, true, false);
+        trial.judge(now, true, false, true);
         assert!(!trial.begin(now + RECENTLY + SECOND));
     }
 }

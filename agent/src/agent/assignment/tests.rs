@@ -153,7 +153,35 @@ fn a_relay_that_only_seemed_to_move_keeps_its_tunnel() {
     all.decide(&wanted, &kites(&["one"]));
     all.report(2, refusing(&[], &["one"]));
     assert_eq!(all.decide(&wanted, &kites(&["one"])), [Move::Stop(2)]);
-    assert_eq!(all.decide(&wanted, &kites(&["one"])), []);
+    all.report(1, Report { has_moved: true, ..flying(&["one"]) });
+    assert_eq!(all.decide(&wanted, &kites(&["one"])), [], "told again, and known");
+}
+
+#[test]
+fn a_kite_refused_beside_one_that_flies_in_an_extra_tunnel_is_set_apart_as_well() {
+    let mut all = Assignments::default();
+    let wanted = [endpoint("a")];
+    let three = kites(&["one", "two", "three"]);
+    all.decide(&wanted, &three);
+    all.report(1, refusing(&["one"], &["two", "three"]));
+    all.decide(&wanted, &three);
+    all.report(2, refusing(&["two"], &["three"]));
+    let moves = all.decide(&wanted, &three);
+    assert!(moves.contains(&Move::SetKites { id: 2, kites: kites(&["two"]) }));
+    assert_eq!(started(&moves), [3]);
+}
+
+#[test]
+fn when_the_main_tunnels_last_kite_goes_another_tunnel_is_the_main_one() {
+    let mut all = Assignments::default();
+    let wanted = [endpoint("a")];
+    all.decide(&wanted, &kites(&["one"]));
+    all.report(1, flying(&["one"]));
+    all.decide(&wanted, &kites(&["one", "two"]));
+    all.report(2, flying(&["two"]));
+    assert_eq!(all.decide(&wanted, &kites(&["two"])), [Move::Drain(1)]);
+    all.report(2, Report { has_moved: true, ..flying(&["two"]) });
+    assert_eq!(started(&all.decide(&wanted, &kites(&["two"]))), [3], "it is followed");
 }
 
 #[test]
