@@ -58,6 +58,8 @@ pub(super) fn read(value: &str) -> Result<Option<DynDnsSettings>, String> {
         }
         // It may hold a password.
         _ if account.is_some() => Err(SHAPE.into()),
+        // It may be an account without its provider.
+        other if other.contains([':', '/', '?']) => Err(SHAPE.into()),
         other => Err(format!("{} is no known provider; it {SHAPE}", quoted(other))),
     }
 }

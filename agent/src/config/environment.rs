@@ -90,7 +90,8 @@ impl Environment for Host {
     }
 
     fn variable(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+        // A proxy that is misspelled is better than one that is gone round.
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
     }
 }
 

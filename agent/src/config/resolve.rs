@@ -152,6 +152,12 @@ impl Resolver<'_> {
             }
             Action::DynDns => {
                 self.dyndns = dyndns::read(value)?;
+                let has_account = self.dyndns.as_ref().is_some_and(|read| read.account.is_some());
+                if has_account && line.place.file().is_none() {
+                    return Err("every user of this machine can read a password on the command \
+                         line; write the line in a file"
+                        .into());
+                }
                 Ok(())
             }
             Action::Frontend => self.relays.add_relay(value),

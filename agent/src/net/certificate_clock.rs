@@ -16,9 +16,10 @@ use rustls::time_provider::TimeProvider;
 const RELEASED: u32 = 1_795_564_800;
 /// When this program was built, in Unix seconds.
 pub const BUILT: u32 = built(option_env!("SOURCE_DATE_EPOCH"));
-/// A floor that is later than this after the build, 20 years, was no time that
-/// a relay proved, and would end every certificate for good.
-const MAX_SECONDS_AFTER_BUILD: u32 = 20 * 365 * 86_400;
+/// A floor that is later than this after the build, 5 years, is not believed: a
+/// clock from the future that met a certificate of many years would end every
+/// other one for good.
+const MAX_SECONDS_AFTER_BUILD: u32 = 5 * 365 * 86_400;
 
 /// The clock of this program.
 pub static CERTIFICATE_CLOCK: CertificateClock = CertificateClock::new(BUILT, system_seconds);

@@ -52,7 +52,7 @@ async fn exchange(address: SocketAddr) -> io::Result<(Instant, Vec<u8>)> {
     let mut answer = vec![0; MAX_ANSWER_BYTES];
     let mut length = 0;
     let mut answered = None;
-    loop {
+    while !answer.get(..length).unwrap_or_default().windows(4).any(|four| four == b"\r\n\r\n") {
         // The reference closes without reading the request, so that the end may
         // be a reset.
         match socket.read(answer.get_mut(length..).unwrap_or_default()).await {

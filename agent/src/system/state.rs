@@ -40,6 +40,9 @@ const ADDRESSES_GAP: Duration = Duration::from_secs(3600);
 /// Least seconds between two times that are written.
 const TIME_GAP_SECONDS: u64 = 86_400;
 
+/// No time after this, the end of the century, is one that was.
+const LATEST_TIME: u64 = 4_102_444_800;
+
 const STATE_FILE: &str = "remembered";
 const RUNTIME_FILE: &str = "sessions";
 
@@ -179,7 +182,10 @@ impl Facts {
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace();
             match (words.next(), words.next()) {
-                (Some("time"), Some(time)) => facts.time = time.parse().ok().or(facts.time),
+                (Some("time"), Some(time)) => {
+                    let time = time.parse().ok().filter(|time| *time <= LATEST_TIME);
+                    facts.time = time.or(facts.time);
+                }
                 (Some("relay"), Some(relay)) if is_word(relay) => {
                     let addresses: Result<Vec<IpAddr>, _> =
                         words.take(MAX_ADDRESSES).map(str::parse).collect();
