@@ -94,12 +94,19 @@ impl DynDns {
     }
 
     /// It was not; returns how long to wait. `random` is any number.
-    pub fn failed(&mut self, now: Instant, domain: &str, random: u32) -> Duration {
+    pub fn failed(
+        &mut self,
+        now: Instant,
+        domain: &str,
+        addresses: Vec<IpAddr>,
+        random: u32,
+    ) -> Duration {
         let Some(known) = self.domains.get_mut(domain) else { return Duration::ZERO };
         let most = FIRST_PAUSE * (1 << known.failures.min(DOUBLINGS));
         let pause = most / 2 + most.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0);
         known.failures = known.failures.saturating_add(1);
-        known.refused.clone_from(&known.wanted);
+        // What is wanted may have changed meanwhile.
+        known.refused = addresses;
         known.not_before = Some(now + pause);
         pause
     }
@@ -155,7 +162,7 @@ mod tests {
         let now = Instant::now();
         let mut dyndns = DynDns::default();
         dyndns.set_flights(flights(&[("a.test", 1)]));
-        let pause = dyndns.failed(now, "a.test", u32::MAX);
+        let pause = dyndns.failed(now, "a.test", vec![IpAddr::from([192, 0, 2, 1])], u32::MAX);
         dyndns.set_flights(Flights::new());
         dyndns.set_flights(flights(&[("a.test", 1)]));
         assert_eq!(dyndns.next(now), Next::Wait(now + pause));
@@ -176,14 +183,17 @@ mod tests {
         let now = Instant::now();
         let mut dyndns = DynDns::default();
         dyndns.set_flights(flights(&[("a.test", 1), ("b.test", 1)]));
-        let pause = dyndns.failed(now, "a.test", u32::MAX);
+        let pause = dyndns.failed(now, "a.test", vec![IpAddr::from([192, 0, 2, 1])], u32::MAX);
         assert_eq!(pause, FIRST_PAUSE);
         assert_eq!(dyndns.next(now), update("b.test", 1));
         take(&mut dyndns, now);
         assert_eq!(dyndns.next(now), Next::Wait(now + pause));
         assert_eq!(dyndns.next(now + pause), update("a.test", 1));
         for _ in 0..9 {
-            assert!(dyndns.failed(now, "a.test", u32::MAX) <= Duration::from_secs(1792));
+            assert!(
+                dyndns.failed(now, "a.test", vec![IpAddr::from([192, 0, 2, 1])], u32::MAX)
+                    <= Duration::from_secs(1792)
+            );
         }
         dyndns.set_flights(flights(&[("a.test", 2), ("b.test", 1)]));
         assert_eq!(dyndns.next(now), update("a.test", 2), "another relay is told at once");

@@ -85,7 +85,8 @@ impl Records {
             }
             Err(text) => {
                 let random = random_number();
-                let wait = self.dyndns.borrow_mut().failed(Instant::now(), domain, random);
+                let now = Instant::now();
+                let wait = self.dyndns.borrow_mut().failed(now, domain, addresses, random);
                 let seconds = wait.as_secs();
                 warn!("DNS: the record of {domain} was not updated: {text}; again in {seconds} s");
             }

@@ -21,22 +21,7 @@ pub(super) async fn exchange(
     connection: &Connection,
     request: &[u8],
 ) -> Result<(Answer, Vec<u8>), Outage> {
-    let mut left = request;
-    while !left.is_empty() {
-        match connection.try_write(left) {
-            Ok(taken) => left = &left[taken..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.writable().await.map_err(Outage::Lost)?;
-            }
-            Err(error) => return Err(Outage::Lost(error)),
-        }
-    }
-    while let Err(error) = connection.try_flush() {
-        if error.kind() != io::ErrorKind::WouldBlock {
-            return Err(Outage::Lost(error));
-        }
-        connection.writable().await.map_err(Outage::Lost)?;
-    }
+    connection.write_all(request).await.map_err(Outage::Lost)?;
     let mut head = HeadReader::new(MAX_ANSWER_BYTES);
     let mut buffer = vec![0; 4096];
     loop {

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use log::{error, info};
+use log::{debug, error, info};
 use smol::Task;
 
 use super::assignment::{Assignments, Endpoint, Move};
@@ -22,6 +22,10 @@ use super::trial::{Trial, Verdict};
 use crate::net::before;
 use crate::system::changes as system;
 
+/// Least time between two log lines about changes of the machine: a link may
+/// flap for days.
+const NOTICE_GAP: Duration = Duration::from_secs(60);
+
 /// All relays of an agent.
 pub(super) struct Relays {
     context: Rc<Context>,
@@ -34,6 +38,8 @@ pub(super) struct Relays {
     trial: Trial,
     /// What returns when the configuration that is on trial reaches no relay.
     before: Option<Rc<Plan>>,
+    /// When a change of the machine was told in the log.
+    noticed: Option<Instant>,
 }
 
 struct Supervised {
@@ -58,6 +64,7 @@ impl Relays {
             supervisors: BTreeMap::new(),
             trial: Trial::default(),
             before: None,
+            noticed: None,
         }
     }
 
@@ -175,8 +182,15 @@ impl Relays {
     }
 
     /// Passes on what the machine tells.
-    pub(super) fn notice(&self, change: system::Change) {
-        info!("{change}");
+    pub(super) fn notice(&mut self, change: system::Change) {
+        let now = Instant::now();
+        let is_rested = |told| now.saturating_duration_since(told) >= NOTICE_GAP;
+        if self.noticed.is_none_or(is_rested) {
+            self.noticed = Some(now);
+            info!("{change}");
+        } else {
+            debug!("{change}");
+        }
         self.tell(match change {
             system::Change::Network | system::Change::Resumed => Change::Network,
             system::Change::Resolver | system::Change::ClockSet => Change::Hope,
