@@ -1,0 +1,57 @@
+"""The device families that Kitelet is built for, in one table: what a person
+calls them, what rustc calls them, and what a binary for them must look like."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """One family of devices."""
+
+    # What a person types.
+    name: str
+    triple: str
+    # Which devices this is for.
+    devices: str
+    # What `readelf -h` says of the machine, and the byte order.
+    machine: str
+    # qemu-user's name of the processor.
+    qemu: str
+    # More words for rustc.
+    rustflags: tuple = ()
+    # What `readelf -A` must say, and must not.
+    attributes: tuple = ()
+    no_attributes: tuple = ()
+
+
+TARGETS = (
+    Target("aarch64", "aarch64-unknown-linux-musl", "64-bit Raspberry Pi OS, most newer routers and gateways",
+           "AArch64", "aarch64"),
+    Target("armv7", "armv7-unknown-linux-musleabihf", "32-bit ARM with FPU: Raspberry Pi 2-4, BeagleBone, many gateways",
+           "ARM", "arm",
+           attributes=("Tag_CPU_arch: v7", "Tag_ABI_VFP_args: VFP registers", "Tag_FP_arch: VFPv3-D16"),
+           no_attributes=("Tag_Advanced_SIMD_arch",)),
+    Target("armv6", "arm-unknown-linux-musleabihf", "every 32-bit Raspberry Pi, the first and Zero as well",
+           "ARM", "arm",
+           attributes=("Tag_CPU_arch: v6", "Tag_ABI_VFP_args: VFP registers"),
+           no_attributes=("Tag_Advanced_SIMD_arch",)),
+    Target("armv5te", "armv5te-unknown-linux-musleabi", "ARM routers and NAS without FPU",
+           "ARM", "arm",
+           attributes=("Tag_CPU_arch: v5TE",),
+           no_attributes=("Tag_ABI_VFP_args", "Tag_Advanced_SIMD_arch")),
+    Target("mipsel", "mipsel-unknown-linux-musl", "little-endian MIPS routers: MT7620, MT7621, MT7628",
+           "MIPS R3000", "mipsel",
+           attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
+    Target("mips", "mips-unknown-linux-musl", "big-endian MIPS routers: ath79, lantiq",
+           "MIPS R3000", "mips",
+           attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
+    Target("riscv64", "riscv64gc-unknown-linux-musl", "64-bit RISC-V boards",
+           "RISC-V", "riscv64"),
+    Target("x86_64", "x86_64-unknown-linux-musl", "PCs, servers and x86 gateways",
+           "Advanced Micro Devices X86-64", "x86_64"),
+)
+
+
+def find(word):
+    """The target of that name or triple, or None."""
+    return next((target for target in TARGETS if word in (target.name, target.triple)), None)
