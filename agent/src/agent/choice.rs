@@ -137,7 +137,8 @@ impl Choice {
         }
         if let Some(since) = known.trouble {
             let left = TROUBLE_FADES.saturating_sub(now.saturating_duration_since(since));
-            time += TROUBLE.mul_f64(left.as_secs_f64() / TROUBLE_FADES.as_secs_f64());
+            let share = left.as_millis() as u32 / (TROUBLE_FADES.as_millis() as u32 / 1024);
+            time += TROUBLE / 1024 * share;
         }
         time
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::backoff::fraction;
+
 /// Pause after the first failure, and how often it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(112);
 const DOUBLINGS: u32 = 4;
@@ -103,7 +105,7 @@ impl DynDns {
     ) -> Duration {
         let Some(known) = self.domains.get_mut(domain) else { return Duration::ZERO };
         let most = FIRST_PAUSE * (1 << known.failures.min(DOUBLINGS));
-        let pause = most / 2 + most.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0);
+        let pause = most / 2 + fraction(most / 2, random);
         known.failures = known.failures.saturating_add(1);
         // What is wanted may have changed meanwhile.
         known.refused = addresses;

@@ -69,8 +69,8 @@ impl OutageLog {
         let line = if !trouble.texts.iter().any(|known| known == text) {
             trouble.texts.insert(0, text.to_owned());
             trouble.texts.truncate(MAX_TEXTS);
-            let seconds = wait.as_secs_f64().ceil();
-            format!("{text}; next try in {seconds:.0} s")
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            format!("{text}; next try in {seconds} s")
         } else if now >= trouble.next_reminder {
             trouble.reminder = (trouble.reminder * 10).min(LAST_REMINDER);
             trouble.next_reminder = now + trouble.reminder;

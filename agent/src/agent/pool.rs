@@ -14,6 +14,7 @@ use log::{info, warn};
 use smol::Task;
 
 use super::assignment::Endpoint;
+use super::backoff::fraction;
 use super::choice::{Choice, MAX_KNOWN, Measured};
 use super::plan::{Context, Plan};
 use super::supervisor::random_number;
@@ -85,8 +86,7 @@ impl Pool {
                 Ok(chosen) => {
                     self.failures.set(0);
                     self.choose(context, chosen);
-                    LOOK_AGAIN
-                        + LOOK_AGAIN.mul_f64(f64::from(random_number()) / 3.0 / f64::from(u32::MAX))
+                    LOOK_AGAIN + fraction(LOOK_AGAIN / 3, random_number())
                 }
                 Err(text) => {
                     let failures = self.failures.get();

@@ -19,6 +19,8 @@ mod handshake;
 mod held;
 mod http_connect;
 mod http_proxy;
+#[cfg(not(feature = "relay"))]
+mod no_keys;
 mod open_error;
 mod opening;
 mod ping;

@@ -32,6 +32,10 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     if !has_aes_instructions() {
         provider.cipher_suites.sort_by_key(|suite| !is_chacha(suite.suite()));
     }
+    #[cfg(not(feature = "relay"))]
+    {
+        provider.key_provider = &super::no_keys::NoKeys;
+    }
     Arc::new(provider)
 }
 

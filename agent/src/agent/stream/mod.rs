@@ -140,7 +140,8 @@ impl Stream {
         drop(incoming.backlog.take());
         tunnel.count_held(held, Held::default());
         let (received, sent) = (incoming.backlog.received(), self.sent.get());
-        let seconds = self.started.elapsed().as_secs_f64();
+        let lasted = self.started.elapsed();
+        let (seconds, tenths) = (lasted.as_secs(), lasted.subsec_millis() / 100);
         let service = match &*self.kite.borrow() {
             Some(kite) => match &kite.name {
                 Some(name) => format!("{name} at {}", kite.origin),
@@ -149,7 +150,7 @@ impl Stream {
             None => "no service".to_owned(),
         };
         let request = &self.request;
-        info!("{request} to {service}: {seconds:.1} s, {received} bytes in, {sent} bytes out{end}");
+        info!("{request} to {service}: {seconds}.{tenths} s, {received} bytes in, {sent} bytes out{end}");
     }
 
     fn meet(&self, fate: Fate) {
