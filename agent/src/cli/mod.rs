@@ -15,6 +15,7 @@ mod run;
 mod short;
 #[cfg(feature = "connect")]
 mod ssh_config;
+mod version;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -105,7 +106,7 @@ fn run_command(
     errors: &mut dyn Write,
 ) -> Outcome {
     if args::asks_for_version(arguments) {
-        say(output, concat!("kitelet ", env!("CARGO_PKG_VERSION")));
+        say(output, version::LINE);
         return Outcome::Exit(EXIT_STOPPED);
     }
     if arguments.first().is_some_and(|first| first == "relay") {

@@ -42,7 +42,7 @@ fn the_version_wins_over_everything() {
     for line in ["--version", "-V", "version", "run --version", "8080 --frontend --version"] {
         let ran = run(line, &Fake::default());
         assert_eq!(ran.outcome, Outcome::Exit(EXIT_STOPPED), "{line}");
-        assert_eq!(ran.output, format!("kitelet {}\n", env!("CARGO_PKG_VERSION")));
+        assert_eq!(ran.output, format!("{}\n", super::version::LINE));
     }
 }
 
