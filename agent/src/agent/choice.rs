@@ -2,9 +2,10 @@
 //! that is told what pings measured and what became of tunnels
 //! (`protocol.md` 15).
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use litemap::LiteMap;
 
 /// Pings whose mean counts.
 const SAMPLES: usize = 3;
@@ -39,7 +40,7 @@ pub struct Measured {
 /// What is known about the relays of a pool.
 #[derive(Debug, Default)]
 pub struct Choice {
-    known: BTreeMap<SocketAddr, Known>,
+    known: LiteMap<SocketAddr, Known>,
 }
 
 #[derive(Debug, Default)]

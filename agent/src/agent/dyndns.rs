@@ -1,9 +1,10 @@
 //! Which DNS records to update: those of the kites that fly by other relays
 //! than the last update said (`protocol.md` 15). A pure machine.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use litemap::LiteMap;
 
 use super::backoff::fraction;
 
@@ -12,12 +13,12 @@ const FIRST_PAUSE: Duration = Duration::from_secs(112);
 const DOUBLINGS: u32 = 4;
 
 /// The relays that each domain flies by.
-pub type Flights = BTreeMap<String, Vec<IpAddr>>;
+pub type Flights = LiteMap<String, Vec<IpAddr>>;
 
 /// What was told of each domain.
 #[derive(Debug, Default)]
 pub struct DynDns {
-    domains: BTreeMap<String, Domain>,
+    domains: LiteMap<String, Domain>,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +67,7 @@ impl DynDns {
 
     /// Somebody else is to be told from now on.
     pub fn forget(&mut self) {
-        for known in self.domains.values_mut() {
+        for (_, known) in self.domains.iter_mut() {
             let wanted = std::mem::take(&mut known.wanted);
             *known = Domain { wanted, ..Domain::default() };
         }

@@ -1,7 +1,6 @@
 //! Says in words what a relay made of the kites, and what a person can mend.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use log::{error, info};
 
 use crate::config::RelayAddress;
@@ -11,7 +10,7 @@ use crate::wire::{KiteId, KiteState, Quota, Registration};
 /// does not fill the log.
 #[derive(Debug, Default)]
 pub(super) struct RegistrationLog {
-    kites: BTreeMap<KiteId, KiteState>,
+    kites: LiteMap<KiteId, KiteState>,
     quota: String,
 }
 

@@ -1,11 +1,11 @@
 //! All relays of an agent: starts and ends supervisors as [`Assignments`] has
 //! it, passes on what happens outside, and lets another configuration hold.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use litemap::LiteMap;
 use log::{debug, error, info};
 use smol::Task;
 
@@ -30,7 +30,7 @@ const NOTICE_GAP: Duration = Duration::from_secs(60);
 pub(super) struct Relays {
     context: Rc<Context>,
     assignments: Assignments,
-    supervisors: BTreeMap<u32, Supervised>,
+    supervisors: LiteMap<u32, Supervised>,
     pool: Rc<Pool>,
     records: Rc<Records>,
     /// They end with this.
@@ -61,7 +61,7 @@ impl Relays {
             records,
             context: Rc::clone(context),
             assignments: Assignments::default(),
-            supervisors: BTreeMap::new(),
+            supervisors: LiteMap::new(),
             trial: Trial::default(),
             before: None,
             noticed: None,

@@ -150,7 +150,9 @@ impl Stream {
             None => "no service".to_owned(),
         };
         let request = &self.request;
-        info!("{request} to {service}: {seconds}.{tenths} s, {received} bytes in, {sent} bytes out{end}");
+        info!(
+            "{request} to {service}: {seconds}.{tenths} s, {received} bytes in, {sent} bytes out{end}"
+        );
     }
 
     fn meet(&self, fate: Fate) {
