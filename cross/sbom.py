@@ -4,11 +4,13 @@ Own lines, because cargo-cyclonedx asks `cargo metadata`, which does not resolve
 features as a build does (see crates.py): its bill of the agent would hold the
 crates of the relay."""
 
+import functools
 import json
 import re
 import subprocess
 import uuid
 from datetime import datetime, timezone
+from pathlib import Path
 
 from problem import Problem
 
@@ -27,10 +29,12 @@ def purl(kind, name, version):
     return f"pkg:{kind}/{name}@{escaped}"
 
 
+@functools.cache
 def rust_version():
     """The version of rustc, and so of its standard library."""
     try:
-        done = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
+        done = subprocess.run(["rustc", "--version"], cwd=Path(__file__).parent, capture_output=True,
+                              text=True, check=True)
         return done.stdout.split()[1]
     except (OSError, subprocess.CalledProcessError, IndexError) as error:
         raise Problem(f"cannot ask rustc for its version: {error}") from error
