@@ -78,6 +78,8 @@ def is_p256_small(target, flavour):
 def link_sources(target, flavour):
     """C files of ours that are linked in."""
     files = [LINK / "pthread_setname_np.c"]
+    if target.machine == "ARM" and flavour.is_small:
+        files.append(LINK / "unwind_arm.c")
     if is_p256_small(target, flavour):
         check_ring()
         files.append(LINK / "p256_small.c")

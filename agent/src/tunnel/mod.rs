@@ -21,13 +21,13 @@ mod send;
 mod transfer;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use event_listener::Event as Bell;
+use litemap::LiteMap;
 use smol::future;
 
 use crate::net::{Connection, before};
@@ -57,7 +57,7 @@ pub(crate) struct Tunnel {
     room: Bell,
     /// Rung when the writer has something to do.
     work: Notify,
-    streams: RefCell<BTreeMap<u32, Rc<dyn Stream>>>,
+    streams: RefCell<LiteMap<u32, Rc<dyn Stream>>>,
     /// Bytes that wait for slow sockets, all streams together.
     buffered: Cell<usize>,
     /// Bytes of requests that are not complete, all streams together.
@@ -199,7 +199,7 @@ impl Drop for EndStreams<'_> {
     fn drop(&mut self) {
         self.0.is_over.set(true);
         self.0.ended_with_streams.set(self.0.stream_count() > 0);
-        for stream in std::mem::take(&mut *self.0.streams.borrow_mut()).into_values() {
+        for (_, stream) in std::mem::take(&mut *self.0.streams.borrow_mut()) {
             stream.give_up(self.0, "the tunnel ended");
         }
         // Whoever waits for this tunnel has to look again.

@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -191,7 +190,7 @@ impl Tunnel {
     /// long, the streams whose sockets have taken nothing in the meantime are
     /// closed, so that the others get theirs.
     async fn wait_until_drained(&self) {
-        let taken_before: BTreeMap<u32, u64> = {
+        let taken_before: Vec<(u32, u64)> = {
             let streams = self.streams.borrow();
             streams.iter().map(|(&id, stream)| (id, stream.taken())).collect()
         };
@@ -207,7 +206,7 @@ impl Tunnel {
     /// Closes the streams that have taken nothing since `taken_before`, those
     /// with most first, until half of what may lie here would be free; the one
     /// with most of all, when every socket has taken something.
-    fn close_overrun(&self, taken_before: &BTreeMap<u32, u64>) {
+    fn close_overrun(&self, taken_before: &[(u32, u64)]) {
         let streams = self.streams.borrow();
         let mut waiting: Vec<_> = streams
             .iter()
@@ -221,7 +220,7 @@ impl Tunnel {
             if left <= self.may_hold() / 2 {
                 return;
             }
-            if taken_before.get(id) == Some(&stream.taken()) {
+            if taken_before.binary_search(&(**id, stream.taken())).is_ok() {
                 stream.overrun();
                 left = left.saturating_sub(*bytes);
                 any = true;
@@ -283,7 +282,7 @@ mod tests {
     }
 
     fn overrun(tunnel: &Tunnel) {
-        let taken = tunnel.streams.borrow().keys().map(|&id| (id, 0)).collect();
+        let taken: Vec<_> = tunnel.streams.borrow().keys().map(|&id| (id, 0)).collect();
         tunnel.close_overrun(&taken);
     }
 
