@@ -45,9 +45,9 @@ fn no_suite_is_lost_or_added() {
 
 /// A certificate and its key, as PEM, and the certificate as a root.
 fn identity() -> (String, String, RootCertStore) {
-    let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
+    let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).expect("a certificate");
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(made.cert.der().to_vec())).unwrap();
+    roots.add(CertificateDer::from(made.cert.der().to_vec())).expect("a root");
     (made.cert.pem(), made.signing_key.serialize_pem(), roots)
 }
 
@@ -58,37 +58,37 @@ fn negotiated(
     version: &'static SupportedProtocolVersion,
 ) -> CipherSuite {
     let (chain, key, roots) = identity();
-    let server = server_config(chain.as_bytes(), key.as_bytes(), server_has_aes).unwrap();
+    let server = server_config(chain.as_bytes(), key.as_bytes(), server_has_aes).expect("server");
     let client = ClientConfig::builder_with_provider(provider(client_has_aes))
         .with_protocol_versions(&[version])
-        .unwrap()
+        .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = ServerName::try_from(NAME).unwrap();
-    let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
-    let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+    let name = ServerName::try_from(NAME).expect("a name");
+    let mut client = ClientConnection::new(Arc::new(client), name).expect("client");
+    let mut server = ServerConnection::new(Arc::new(server)).expect("server");
     while client.is_handshaking() || server.is_handshaking() {
         let mut flight = Vec::new();
         while client.wants_write() {
-            client.write_tls(&mut flight).unwrap();
+            client.write_tls(&mut flight).expect("in memory");
         }
         read(&flight, |bytes| server.read_tls(bytes));
-        server.process_new_packets().unwrap();
+        server.process_new_packets().expect("TLS");
         let mut flight = Vec::new();
         while server.wants_write() {
-            server.write_tls(&mut flight).unwrap();
+            server.write_tls(&mut flight).expect("in memory");
         }
         read(&flight, |bytes| client.read_tls(bytes));
-        client.process_new_packets().unwrap();
+        client.process_new_packets().expect("TLS");
     }
-    let suite = client.negotiated_cipher_suite().unwrap().suite();
-    assert_eq!(server.negotiated_cipher_suite().unwrap().suite(), suite);
+    let suite = client.negotiated_cipher_suite().expect("a suite").suite();
+    assert_eq!(server.negotiated_cipher_suite().expect("a suite").suite(), suite);
     suite
 }
 
 fn read(mut flight: &[u8], mut take: impl FnMut(&mut &[u8]) -> std::io::Result<usize>) {
     while !flight.is_empty() {
-        take(&mut flight).unwrap();
+        take(&mut flight).expect("in memory");
     }
 }
 
