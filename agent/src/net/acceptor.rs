@@ -14,9 +14,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ServerConnection};
 use rustls::{Connection as Session, Error, InconsistentKeys, ServerConfig};
 
+use super::ciphers::{has_aes, ignores_client_order, provider};
 use super::connection::Connection;
 use super::handshake::{HandshakeError, handshake};
-use super::tls_setup::{TlsSetupError, provider};
+use super::tls_setup::TlsSetupError;
 
 /// TLS 1.2 fatal alert 49, access_denied: "not here", not "broken"; what both
 /// ends of a tunnel say to TLS that they do not serve (`protocol.md` 12.4).
@@ -39,32 +40,7 @@ impl Acceptor {
     /// # Errors
     /// Says what is missing or does not fit.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsSetupError> {
-        let bad = |problem: String| TlsSetupError::pem(Path::new(""), &problem);
-        let chain = CertificateDer::pem_slice_iter(chain)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| bad(format!("certificate: {error}")))?;
-        if chain.is_empty() {
-            return Err(bad("holds no certificate (-----BEGIN CERTIFICATE-----)".into()));
-        }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-            bad(match error {
-                pem::Error::NoItemsFound => {
-                    "holds no private key (-----BEGIN PRIVATE KEY-----, without a password)".into()
-                }
-                error => format!("private key: {error}"),
-            })
-        })?;
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| TlsSetupError::Library(error.to_string()))?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(|error| bad(unfit(&error)))?;
-        // Tickets keep a session's state at the other end, not in our memory.
-        config.ticketer =
-            Ticketer::new().map_err(|error| TlsSetupError::Library(error.to_string()))?;
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        let config = server_config(chain, key, has_aes())?;
         Ok(Self { config: Arc::new(config) })
     }
 
@@ -88,6 +64,41 @@ impl Acceptor {
             .map_err(AcceptError::Handshake)?;
         Ok(Connection::encrypted(socket, session))
     }
+}
+
+/// The server's end on a processor with or without instructions for AES.
+pub(super) fn server_config(
+    chain: &[u8],
+    key: &[u8],
+    has_aes: bool,
+) -> Result<ServerConfig, TlsSetupError> {
+    let bad = |problem: String| TlsSetupError::pem(Path::new(""), &problem);
+    let chain = CertificateDer::pem_slice_iter(chain)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| bad(format!("certificate: {error}")))?;
+    if chain.is_empty() {
+        return Err(bad("holds no certificate (-----BEGIN CERTIFICATE-----)".into()));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
+        bad(match error {
+            pem::Error::NoItemsFound => {
+                "holds no private key (-----BEGIN PRIVATE KEY-----, without a password)".into()
+            }
+            error => format!("private key: {error}"),
+        })
+    })?;
+    let mut config = ServerConfig::builder_with_provider(provider(has_aes))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsSetupError::Library(error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| bad(unfit(&error)))?;
+    // Tickets keep a session's state at the other end, not in our memory.
+    config.ticketer = Ticketer::new().map_err(|error| TlsSetupError::Library(error.to_string()))?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ignore_client_order = ignores_client_order(has_aes);
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(config)
 }
 
 /// Why the library does not take a chain and a key.

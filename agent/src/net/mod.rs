@@ -10,6 +10,7 @@ mod acceptor;
 mod addresses;
 mod certificate;
 mod certificate_clock;
+mod ciphers;
 mod clear_connect;
 mod connection;
 mod connector;

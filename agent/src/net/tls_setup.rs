@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CipherSuite, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::certificate::RelayVerifier;
 use super::certificate_clock::{CERTIFICATE_CLOCK, Provider};
+use super::ciphers::{has_aes, provider};
 use super::socket::{InWords, printable};
 use crate::config::TlsSettings;
 
@@ -24,45 +24,6 @@ pub const SESSIONS_KEPT: usize = 4;
 /// Longest file of certificates or keys, in bytes; a whole distribution's
 /// bundle has 220 KB.
 pub const MAX_PEM_BYTES: u64 = 1024 * 1024;
-
-/// The provider, with the cheapest suites for this processor first. Where it
-/// has no instructions for AES, ChaCha20-Poly1305 is several times as fast.
-pub(super) fn provider() -> Arc<CryptoProvider> {
-    let mut provider = ring::default_provider();
-    if !has_aes_instructions() {
-        provider.cipher_suites.sort_by_key(|suite| !is_chacha(suite.suite()));
-    }
-    #[cfg(not(feature = "relay"))]
-    {
-        provider.key_provider = &super::no_keys::NoKeys;
-    }
-    Arc::new(provider)
-}
-
-fn is_chacha(suite: CipherSuite) -> bool {
-    matches!(
-        suite,
-        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
-            | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
-            | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
-    )
-}
-
-#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-fn has_aes_instructions() -> bool {
-    std::arch::is_x86_feature_detected!("aes")
-}
-
-/// Not every ARMv8 has them: the Raspberry Pi 3 and 4 do without.
-#[cfg(target_arch = "aarch64")]
-fn has_aes_instructions() -> bool {
-    std::arch::is_aarch64_feature_detected!("aes")
-}
-
-#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-fn has_aes_instructions() -> bool {
-    false
-}
 
 /// The client's configuration for `settings`, with SNI.
 pub(super) fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsSetupError> {
@@ -79,7 +40,7 @@ pub(super) fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsS
             (RootCertStore { roots }, Vec::new())
         }
     };
-    let provider = provider();
+    let provider = provider(has_aes());
     let algorithms = provider.signature_verification_algorithms;
     let mut config =
         ClientConfig::builder_with_details(provider, Arc::new(Provider(&CERTIFICATE_CLOCK)))
@@ -194,14 +155,3 @@ impl fmt::Display for TlsSetupError {
 }
 
 impl std::error::Error for TlsSetupError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn suites_without_aes_come_first_where_aes_is_slow() {
-        let first = provider().cipher_suites[0].suite();
-        assert_eq!(is_chacha(first), !has_aes_instructions());
-    }
-}
