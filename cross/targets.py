@@ -13,13 +13,16 @@ class Target:
     triple: str
     # Which devices this is for.
     devices: str
-    # What `readelf -h` says of the machine, and the byte order.
+    # What zig calls it.
+    zig: str
+    # What `readelf -h` says of the machine, and of the byte order.
     machine: str
     # qemu-user's name of the processor.
     qemu: str
     # More words for rustc and for the C compiler.
     rustflags: tuple = ()
     cflags: tuple = ()
+    order: str = "little"
     # Whether ring has a large table for P-256 there.
     has_p256_table: bool = False
     # What `readelf -A` must say, and must not.
@@ -29,31 +32,31 @@ class Target:
 
 TARGETS = (
     Target("aarch64", "aarch64-unknown-linux-musl", "64-bit Raspberry Pi OS, most newer routers and gateways",
-           "AArch64", "aarch64", has_p256_table=True),
+           "aarch64-linux-musl", "AArch64", "aarch64", has_p256_table=True),
     Target("armv7", "armv7-unknown-linux-musleabihf", "32-bit ARM with FPU: Raspberry Pi 2-4, BeagleBone, many gateways",
-           "ARM", "arm",
+           "arm-linux-musleabihf", "ARM", "arm",
            # Thumb-2: a third smaller than ARM code.
            rustflags=("-Ctarget-feature=+thumb-mode",), cflags=("-mthumb",),
            attributes=("Tag_CPU_arch: v7", "Tag_ABI_VFP_args: VFP registers", "Tag_FP_arch: VFPv3-D16"),
            no_attributes=("Tag_Advanced_SIMD_arch",)),
     Target("armv6", "arm-unknown-linux-musleabihf", "every 32-bit Raspberry Pi, the first and Zero as well",
-           "ARM", "arm",
+           "arm-linux-musleabihf", "ARM", "arm",
            attributes=("Tag_CPU_arch: v6", "Tag_ABI_VFP_args: VFP registers"),
            no_attributes=("Tag_Advanced_SIMD_arch",)),
     Target("armv5te", "armv5te-unknown-linux-musleabi", "ARM routers and NAS without FPU",
-           "ARM", "arm",
+           "arm-linux-musleabi", "ARM", "arm",
            attributes=("Tag_CPU_arch: v5TE",),
            no_attributes=("Tag_ABI_VFP_args", "Tag_Advanced_SIMD_arch")),
     Target("mipsel", "mipsel-unknown-linux-musl", "little-endian MIPS routers: MT7620, MT7621, MT7628",
-           "MIPS R3000", "mipsel",
+           "mipsel-linux-musleabi", "MIPS R3000", "mipsel",
            attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
     Target("mips", "mips-unknown-linux-musl", "big-endian MIPS routers: ath79, lantiq",
-           "MIPS R3000", "mips",
-           attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
+           "mips-linux-musleabi", "MIPS R3000", "mips",
+           order="big", attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
     Target("riscv64", "riscv64gc-unknown-linux-musl", "64-bit RISC-V boards",
-           "RISC-V", "riscv64"),
+           "riscv64-linux-musl", "RISC-V", "riscv64"),
     Target("x86_64", "x86_64-unknown-linux-musl", "PCs, servers and x86 gateways",
-           "Advanced Micro Devices X86-64", "x86_64", has_p256_table=True),
+           "x86_64-linux-musl", "Advanced Micro Devices X86-64", "x86_64", has_p256_table=True),
 )
 
 

@@ -11,3 +11,9 @@
 NEVER(__aeabi_unwind_cpp_pr0)
 NEVER(__aeabi_unwind_cpp_pr1)
 NEVER(__aeabi_unwind_cpp_pr2)
+/* What the personality routine of Rust's standard library asks for. */
+NEVER(__gnu_unwind_frame)
+NEVER(_Unwind_VRS_Get)
+NEVER(_Unwind_VRS_Set)
+NEVER(_Unwind_GetLanguageSpecificData)
+NEVER(_Unwind_GetRegionStart)
