@@ -1,0 +1,145 @@
+"""The kernel and the few programs that a booted device needs, out of Debian's
+packages, kept in a cache by name and version."""
+
+import io
+import json
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from packages import PackageError, View, cache_folder
+
+# A shell with everything around it, and an SSH server.
+PROGRAMS = ("busybox-static", "dropbear-bin")
+# What of them is of no use in there.
+_UNUSED = re.compile(r"^(usr/share|usr/lib/[^/]*/(gconv|audit|engines-3|ossl-modules)|etc|lib/systemd)(/|$)")
+_NOTE = "contents.json"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel in the cache."""
+
+    package: str
+    version: str
+    image: Path
+    # In the order in which they are loaded.
+    modules: tuple
+    # The device tree, where a machine needs one.
+    device_tree: Path
+
+
+def kernel(suite, architecture, package, modules, device_tree=""):
+    """The newest kernel of a metapackage, with `modules` and what they need.
+    A module that is built in is left out."""
+    with View(suite, architecture) as view:
+        if view.newest(package) is None:
+            raise PackageError(f"{suite} for {architecture} has no {package}")
+        name = view.depends(package)
+        version = view.newest(name)
+        words = "-".join(modules) + (f"-{Path(device_tree).name}" if device_tree else "")
+        folder = cache_folder() / "kernels" / f"{name}_{version}_{words}".replace(":", "%3a")
+        if not (folder / _NOTE).exists():
+            _unpack_kernel(view.deb(name), folder, modules, device_tree)
+    note = json.loads((folder / _NOTE).read_text())
+    tree = folder / note["device_tree"] if note["device_tree"] else None
+    return Kernel(name, version, folder / "kernel", tuple(folder / one for one in note["modules"]), tree)
+
+
+def _unpack_kernel(deb, folder, modules, device_tree):
+    paths, needs, image, tree = {}, {}, None, None
+    for member, read in _members(deb):
+        if member.startswith("boot/vmlinu"):
+            image = read()
+        elif device_tree and member.endswith("/" + device_tree):
+            tree = read()
+        elif re.search(r"\.ko(\.xz)?$", member):
+            content = _module(member, read())
+            name = _module_name(member)
+            paths[name] = member
+            found = re.search(rb"\0depends=([^\0]*)\0", content)
+            needs[name] = [one.replace("-", "_") for one in found[1].decode().split(",") if one] if found else []
+    if image is None or (device_tree and tree is None):
+        raise PackageError(f"{deb.name} has no {'kernel' if image is None else device_tree}")
+    wanted = []
+
+    def want(name):
+        if name in paths and name not in wanted:
+            for other in needs[name]:
+                want(other)
+            wanted.append(name)
+
+    for name in modules:
+        want(name)
+    contents = {_module_name(member): _module(member, read()) for member, read in _members(deb)
+                if member in {paths[name] for name in wanted}}
+    with _new_folder(folder) as new:
+        (new / "kernel").write_bytes(image)
+        for name in wanted:
+            (new / f"{name}.ko").write_bytes(contents[name])
+        if tree is not None:
+            (new / "device-tree").write_bytes(tree)
+        note = {"modules": [f"{name}.ko" for name in wanted], "device_tree": "device-tree" if tree else ""}
+        (new / _NOTE).write_text(json.dumps(note))
+
+
+def _module_name(member):
+    return Path(member).name.split(".")[0].replace("-", "_")
+
+
+def _module(member, content):
+    return lzma.decompress(content) if member.endswith(".xz") else content
+
+
+def programs(suite, architecture):
+    """Files of busybox and dropbear: a path and its bytes, or the target of a
+    symbolic link as text; and the packages that they come from."""
+    files, sources = {}, []
+    with View(suite, architecture) as view:
+        for name in view.with_needs(*PROGRAMS):
+            deb = view.deb(name)
+            sources.append(deb.stem)
+            for member, read in _members(deb, links=True):
+                if not _UNUSED.match(member):
+                    files[member] = read()
+    return files, sources
+
+
+def _members(deb, links=False):
+    """Paths of a package's files, each with a function that reads it, valid
+    until the next one."""
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as unpacking:
+        with tarfile.open(fileobj=io.BufferedReader(unpacking.stdout, 1 << 20), mode="r|") as archive:
+            for member in archive:
+                path = os.path.normpath(member.name)
+                if member.isfile():
+                    yield path, lambda member=member: archive.extractfile(member).read()
+                elif links and member.issym():
+                    yield path, lambda member=member: member.linkname
+    if unpacking.returncode != 0:
+        raise PackageError(f"{deb} cannot be unpacked; remove it and try again")
+
+
+class _new_folder:
+    """A folder that is there as a whole or not at all."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.partial = Path(tempfile.mkdtemp(prefix="partial-", dir=self.path.parent))
+        return self.partial
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.partial.replace(self.path)
+        else:
+            shutil.rmtree(self.partial, ignore_errors=True)

@@ -1,0 +1,65 @@
+"""Which emulated machine stands for which family of devices, and which kernel
+of Debian runs on it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine of QEMU with a kernel of Debian."""
+
+    # QEMU's program, Debian's package of it, and its words for the machine.
+    program: str
+    package: str
+    words: tuple
+    # Megabytes.
+    memory: int
+    # Debian's suite, architecture and metapackage of the kernel.
+    suite: str
+    architecture: str
+    kernel: str
+    modules: tuple
+    # The network card, and the console as the kernel calls it.
+    card: str
+    console: str
+    # What a reader should know of how far this is from the device.
+    remark: str = ""
+    # More of Debian's packages that QEMU needs.
+    more_packages: tuple = ()
+    device_tree: str = ""
+
+
+def _arm(program, package, processor, suite, architecture, kernel, remark=""):
+    # The generic board of both ARM architectures.
+    return Machine(
+        program, package, ("-M", "virt", "-cpu", processor), 128, suite, architecture, kernel,
+        ("virtio_mmio", "virtio_net"), "virtio-net-device", "ttyAMA0", remark,
+    )
+
+
+MACHINES = {
+    "mipsel": Machine(
+        "qemu-system-mipsel", "qemu-system-mips", ("-M", "malta", "-cpu", "24Kc"), 64,
+        "bookworm", "mipsel", "linux-image-4kc-malta", ("mii", "pcnet32"), "pcnet", "ttyS0",
+    ),
+    "armv7": _arm("qemu-system-arm", "qemu-system-arm", "cortex-a7", "bookworm", "armhf", "linux-image-armmp"),
+    "aarch64": _arm("qemu-system-aarch64", "qemu-system-arm", "cortex-a53", "bookworm", "arm64", "linux-image-arm64"),
+    # Debian's kernels for these processors are for boards that QEMU has not;
+    # the one for ARMv7 runs their programs.
+    "armv6": _arm("qemu-system-arm", "qemu-system-arm", "cortex-a7", "bookworm", "armhf", "linux-image-armmp",
+                  "an ARMv7 processor and kernel"),
+    "armv5te": _arm("qemu-system-arm", "qemu-system-arm", "cortex-a7", "bookworm", "armhf", "linux-image-armmp",
+                    "an ARMv7 processor and kernel"),
+    "riscv64": Machine(
+        "qemu-system-riscv64", "qemu-system-misc", ("-M", "virt"), 256,
+        "trixie", "riscv64", "linux-image-riscv64", ("virtio_mmio", "virtio_net"), "virtio-net-device", "ttyS0",
+        more_packages=("opensbi",),
+    ),
+    "x86_64": Machine(
+        "qemu-system-x86_64", "qemu-system-x86", ("-M", "q35"), 256,
+        "bookworm", "amd64", "linux-image-amd64", ("virtio_pci", "virtio_net"), "virtio-net-pci", "ttyS0",
+        more_packages=("seabios",),
+    ),
+    # No suite of Debian that is still on the mirrors has a big-endian MIPS kernel.
+    "mips": None,
+}
