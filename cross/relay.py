@@ -147,12 +147,10 @@ tls_endpoint = {RELAY_NAME}:{certificate}
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as visitor:
             visitor.sendall(f"GET {path} HTTP/1.0\r\nHost: {KITE}\r\n\r\n".encode())
             head, body = _head(visitor, end)
-            length, digest = 0, hashlib.sha256()
-            while body:
+            length, digest = len(body), hashlib.sha256(body)
+            while body := _receive(visitor, end):
                 length += len(body)
                 digest.update(body)
-                visitor.settimeout(max(end - time.monotonic(), 0.1))
-                body = visitor.recv(PIECE)
         return _status(head), length, digest.hexdigest()
 
     def is_answered(self):
@@ -187,11 +185,15 @@ tls_endpoint = {RELAY_NAME}:{certificate}
             raise
 
 
+def _receive(visitor, end):
+    visitor.settimeout(max(end - time.monotonic(), 0.1))
+    return visitor.recv(PIECE)
+
+
 def _head(visitor, end):
     data = b""
     while b"\r\n\r\n" not in data:
-        visitor.settimeout(max(end - time.monotonic(), 0.1))
-        piece = visitor.recv(PIECE)
+        piece = _receive(visitor, end)
         if not piece or len(data) > MAX_HEAD:
             raise OSError("the connection ended before an answer")
         data += piece
