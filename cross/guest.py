@@ -127,6 +127,9 @@ class Guest:
             raise Trouble(f"the device ended before \"{word}\"; see {self.console}") from None
         return self.answer(word, seconds)
 
+    def runs(self):
+        return self.child.poll() is None
+
     def said(self, text, since=0):
         """Whether the console shows that text, after so many lines."""
         return any(text in line for line in self.lines[since:])
@@ -140,7 +143,7 @@ class Guest:
 
     def stop(self):
         """Takes the power away, if it still runs."""
-        if self.child.poll() is None:
+        if self.runs():
             self.child.kill()
         self.child.wait()
         self.reader.join(timeout=5)

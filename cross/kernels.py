@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +45,13 @@ def kernel(suite, architecture, package, modules, device_tree=""):
         words = "-".join(modules) + (f"-{Path(device_tree).name}" if device_tree else "")
         folder = cache_folder() / "kernels" / f"{name}_{version}_{words}".replace(":", "%3a")
         if not (folder / _NOTE).exists():
-            _unpack_kernel(view.deb(name), folder, modules, device_tree)
+            _unpack_kernel(view, view.deb(name), folder, modules, device_tree)
     note = json.loads((folder / _NOTE).read_text())
     tree = folder / note["device_tree"] if note["device_tree"] else None
     return Kernel(name, version, folder / "kernel", tuple(folder / one for one in note["modules"]), tree)
 
 
-def _unpack_kernel(deb, folder, modules, device_tree):
+def _unpack_kernel(view, deb, folder, modules, device_tree):
     paths, needs, image, tree = {}, {}, None, None
     for member, read in _members(deb):
         if member.startswith("boot/vmlinu"):
@@ -79,14 +78,18 @@ def _unpack_kernel(deb, folder, modules, device_tree):
         want(name)
     contents = {_module_name(member): _module(member, read()) for member, read in _members(deb)
                 if member in {paths[name] for name in wanted}}
-    with _new_folder(folder) as new:
-        (new / "kernel").write_bytes(image)
-        for name in wanted:
-            (new / f"{name}.ko").write_bytes(contents[name])
-        if tree is not None:
-            (new / "device-tree").write_bytes(tree)
-        note = {"modules": [f"{name}.ko" for name in wanted], "device_tree": "device-tree" if tree else ""}
-        (new / _NOTE).write_text(json.dumps(note))
+    new = view.partial()
+    (new / "kernel").write_bytes(image)
+    for name in wanted:
+        (new / f"{name}.ko").write_bytes(contents[name])
+    if tree is not None:
+        (new / "device-tree").write_bytes(tree)
+    note = {"modules": [f"{name}.ko" for name in wanted], "device_tree": "device-tree" if tree else ""}
+    (new / _NOTE).write_text(json.dumps(note))
+    # It is there as a whole or not at all.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.replace(folder)
 
 
 def _module_name(member):
@@ -124,22 +127,3 @@ def _members(deb, links=False):
                     yield path, lambda member=member: member.linkname
     if unpacking.returncode != 0:
         raise PackageError(f"{deb} cannot be unpacked; remove it and try again")
-
-
-class _new_folder:
-    """A folder that is there as a whole or not at all."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __enter__(self):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.partial = Path(tempfile.mkdtemp(prefix="partial-", dir=self.path.parent))
-        return self.partial
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            shutil.rmtree(self.path, ignore_errors=True)
-            self.partial.replace(self.path)
-        else:
-            shutil.rmtree(self.partial, ignore_errors=True)

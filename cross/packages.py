@@ -116,6 +116,8 @@ class View:
         self.lock = (self.folder / "lock").open("w")
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         try:
+            for left in self.folder.glob("partial-*"):
+                shutil.rmtree(left, ignore_errors=True)
             self._configure()
             self._update()
         except BaseException:
@@ -125,6 +127,11 @@ class View:
 
     def __exit__(self, *_):
         self.lock.close()
+
+    def partial(self):
+        """A new folder beside the cache for what is not whole yet; the next
+        user of the view removes what an interrupted one left."""
+        return Path(tempfile.mkdtemp(prefix="partial-", dir=self.folder))
 
     def _configure(self):
         mirror = debian_mirror()
@@ -217,15 +224,18 @@ Dir::Cache "{self.folder}/cache";
         path = self.packages / f"{name}_{version.replace(':', '%3a')}_{self.architecture}.deb"
         if path.exists():
             return path
-        with tempfile.TemporaryDirectory(dir=self.packages, prefix="partial-") as folder:
+        folder = self.partial()
+        try:
             done = self._apt(["apt-get", "download", "-q", name], DOWNLOAD_SECONDS, cwd=folder)
-            loaded = list(Path(folder).glob("*.deb"))
+            loaded = list(folder.glob("*.deb"))
             if done.returncode != 0 or len(loaded) != 1:
                 raise PackageError(
                     f"{name} {version} cannot be had from the mirror ({_first_error(done.stderr)}); "
                     "see that `apt-get update` works, and try again"
                 )
             loaded[0].replace(path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         return path
 
 
