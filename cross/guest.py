@@ -73,13 +73,13 @@ class Guest:
         # One forwarder for each connection of the guest; in the words of QEMU
         # a comma is doubled, and the rest is a command line.
         forward = shlex.join([sys.executable, "-I", str(HERE / "forward.py"), str(relay_port)]).replace(",", ",,")
-        append = f"console={machine.console} quiet panic=-1 rdinit=/init"
+        append = f"console={machine.console} quiet panic=-1 rdinit=/init {machine.kernel_words}"
         words = [
             machine.program, *machine.words, "-m", str(machine.memory), "-nodefaults", "-no-reboot",
             "-display", "none", "-serial", "stdio", "-rtc", "base=1970-01-01",
             "-kernel", str(kernel.image), "-initrd", str(folder / "root.cpio.gz"), "-append", append,
             "-netdev", f"user,id=net,restrict=on,guestfwd=tcp:{RELAY_ADDRESS}:{RELAY_PORT}-cmd:{forward}",
-            "-device", f"{machine.card},netdev=net" + ("" if machine.card.endswith("-device") else ",romfile="),
+            "-device", f"{machine.card},netdev=net",
         ]
         if kernel.device_tree:
             words += ["-dtb", str(kernel.device_tree)]

@@ -1,6 +1,7 @@
 """Which emulated machine stands for which family of devices, and which kernel
 of Debian runs on it."""
 
+import dataclasses
 from dataclasses import dataclass
 
 
@@ -19,7 +20,7 @@ class Machine:
     architecture: str
     kernel: str
     modules: tuple
-    # The network card, and the console as the kernel calls it.
+    # The network card in QEMU's words, and the console as the kernel calls it.
     card: str
     console: str
     # What a reader should know of how far this is from the device.
@@ -27,6 +28,8 @@ class Machine:
     # More of Debian's packages that QEMU needs.
     more_packages: tuple = ()
     device_tree: str = ""
+    # More of the kernel's command line.
+    kernel_words: str = ""
 
 
 def _arm(program, package, processor, suite, architecture, kernel, remark=""):
@@ -37,19 +40,26 @@ def _arm(program, package, processor, suite, architecture, kernel, remark=""):
     )
 
 
+# The first one, which has no network of its own: a card on USB. Its board
+# knows no other size of memory.
+_RASPBERRY_PI = Machine(
+    "qemu-system-arm", "qemu-system-arm", ("-M", "raspi1ap"), 512, "bookworm", "armel", "linux-image-rpi",
+    ("cdc_ether",), "usb-net", "ttyAMA0", device_tree="bcm2835-rpi-a-plus.dtb",
+    # QEMU has no such part, and the kernel panics on its absence.
+    kernel_words="initcall_blacklist=bcm2835_power_driver_init",
+)
+
 MACHINES = {
     "mipsel": Machine(
         "qemu-system-mipsel", "qemu-system-mips", ("-M", "malta", "-cpu", "24Kc"), 64,
-        "bookworm", "mipsel", "linux-image-4kc-malta", ("mii", "pcnet32"), "pcnet", "ttyS0",
+        "bookworm", "mipsel", "linux-image-4kc-malta", ("mii", "pcnet32"), "pcnet,romfile=", "ttyS0",
     ),
     "armv7": _arm("qemu-system-arm", "qemu-system-arm", "cortex-a7", "bookworm", "armhf", "linux-image-armmp"),
     "aarch64": _arm("qemu-system-aarch64", "qemu-system-arm", "cortex-a53", "bookworm", "arm64", "linux-image-arm64"),
-    # Debian's kernels for these processors are for boards that QEMU has not;
-    # the one for ARMv7 runs their programs.
-    "armv6": _arm("qemu-system-arm", "qemu-system-arm", "cortex-a7", "bookworm", "armhf", "linux-image-armmp",
-                  "an ARMv7 processor and kernel"),
-    "armv5te": _arm("qemu-system-arm", "qemu-system-arm", "cortex-a7", "bookworm", "armhf", "linux-image-armmp",
-                    "an ARMv7 processor and kernel"),
+    "armv6": _RASPBERRY_PI,
+    # Debian's kernel for these processors (Marvell's) is for boards that QEMU
+    # has not; this one runs their programs.
+    "armv5te": dataclasses.replace(_RASPBERRY_PI, remark="an ARMv6 processor and kernel"),
     "riscv64": Machine(
         "qemu-system-riscv64", "qemu-system-misc", ("-M", "virt"), 256,
         "trixie", "riscv64", "linux-image-riscv64", ("virtio_mmio", "virtio_net"), "virtio-net-device", "ttyS0",
@@ -57,7 +67,7 @@ MACHINES = {
     ),
     "x86_64": Machine(
         "qemu-system-x86_64", "qemu-system-x86", ("-M", "q35"), 256,
-        "bookworm", "amd64", "linux-image-amd64", ("virtio_pci", "virtio_net"), "virtio-net-pci", "ttyS0",
+        "bookworm", "amd64", "linux-image-amd64", ("virtio_pci", "virtio_net"), "virtio-net-pci,romfile=", "ttyS0",
         more_packages=("seabios",),
     ),
     # No suite of Debian that is still on the mirrors has a big-endian MIPS kernel.
