@@ -34,7 +34,7 @@ class Trouble(Exception):
 def initramfs(machine, kernel, binary, rc, authority, stream_size):
     """The root file system of the device, with `binary` as its agent and `rc`
     as its configuration."""
-    files, sources = kernels.programs(machine.suite, machine.architecture)
+    files, sources = kernels.programs(kernel.suite, machine.architecture)
     archive = Archive()
     for folder in ("proc", "sys", "dev", "run", "tmp", "root"):
         archive.folder(folder)
@@ -114,8 +114,9 @@ class Guest:
             raise Trouble(f"the device did not say \"{word}\" within {seconds:.0f} s; see {self.console}") from None
         if words[0] != word:
             end = " / ".join(self.lines[-3:])
-            what = "ended" if words[0] == "gone" else f"said {words[0]}"
-            raise Trouble(f"the device {what} in place of \"{word}\" ({end}); see {self.console}")
+            what = "ended" if words[0] == "gone" else f"said \"{words[0]}\""
+            mend = ", and whether tests/install boot has run" if word == "ready" else ""
+            raise Trouble(f"the device {what} in place of \"{word}\" ({end}); see {self.console}{mend}")
         return dict(one.split("=", 1) for one in words[1:] if "=" in one)
 
     def ask(self, word, seconds=60, value=""):

@@ -75,17 +75,19 @@ class Job:
 
     def boot(self, machine):
         """On an emulated machine with a kernel of its own."""
-        kernel = kernels.kernel(machine.suite, machine.architecture, machine.kernel, machine.modules,
+        kernel = kernels.kernel(machine.suites, machine.architecture, machine.kernel, machine.modules,
                                 machine.device_tree)
-        self.say(f"{kernel.package} {kernel.version} of {machine.suite}")
+        if kernel.remark:
+            self.say(kernel.remark)
+        self.say(f"{kernel.package} {kernel.version} of {kernel.suite}")
         self._prepare()
         text = rc(f"{guest.RELAY_ADDRESS}:{guest.RELAY_PORT}", "/etc/authority.pem", self.relay.secret)
         root, sources = guest.initramfs(
             machine, kernel, self.binary.read_bytes(), text + "runtime_directory = /run/kitelet\n",
             self.authority.roots.read_bytes(), STREAM_BYTES,
         )
-        self.measures.update(mode="booted", kernel=kernel.version, memory_mb=machine.memory, remark=machine.remark,
-                             programs=sources)
+        self.measures.update(mode="booted", suite=kernel.suite, kernel=kernel.version, memory_mb=machine.memory,
+                             remark=machine.remark, programs=sources)
         try:
             self._start_relay()
             self.device = Guest(machine, kernel, root, self.relay.port, self.folder, self.deadline)

@@ -105,6 +105,8 @@ class View:
         self.suite, self.architecture = suite, architecture
         self.folder = cache_folder() / f"{suite}-{architecture}"
         self.packages = cache_folder() / "packages"
+        # What a reader should know of the lists, if anything.
+        self.remark = ""
 
     def __enter__(self):
         for tool in ("apt-get", "dpkg-deb"):
@@ -181,11 +183,13 @@ Dir::Cache "{self.folder}/cache";
         done = self._apt(["apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any"], UPDATE_SECONDS)
         if done.returncode == 0:
             stamp.write_text(source.read_text())
-        elif not stamp.exists():
-            raise PackageError(
-                f"the mirror of this machine's apt gives no list of {self.suite} for {self.architecture} "
-                f"({_first_error(done.stderr)}); see that `apt-get update` works, and try again"
-            )
+            return
+        trouble = f"the mirror of this machine's apt gives no list of {self.suite} for {self.architecture} " \
+                  f"({_first_error(done)})"
+        if not stamp.exists():
+            raise PackageError(f"{trouble}; see that `apt-get update` works, and try again")
+        day = time.strftime("%Y-%m-%d", time.gmtime(stamp.stat().st_mtime))
+        self.remark = f"{trouble}; that of {day} is used"
 
     def newest(self, name):
         """The version of a package, or None if the suite has none."""
@@ -196,14 +200,19 @@ Dir::Cache "{self.folder}/cache";
                 return None if version == "(none)" else version
         return None
 
-    def depends(self, name):
-        """The first package that `name` depends on: for a metapackage, the
-        thing itself."""
+    def kernel_of(self, name):
+        """The kernel that a metapackage stands for, and the packages that it
+        is in: one up to Debian 13, several later."""
+        kernel = next((one for one in self._depends(name) if one.startswith("linux-image-")), None)
+        if kernel is None:
+            raise PackageError(f"{name} of {self.suite} for {self.architecture} depends on no kernel")
+        others = [one for one in self._depends(kernel) if one.startswith(("linux-binary-", "linux-modules-"))]
+        return kernel, [kernel, *others]
+
+    def _depends(self, name):
         done = self._apt(["apt-cache", "depends", name], 60)
-        for line in done.stdout.splitlines():
-            if line.strip().startswith("Depends:"):
-                return line.split(":", 1)[1].strip()
-        raise PackageError(f"{name} of {self.suite} for {self.architecture} depends on no kernel")
+        words = (line.strip().partition(": ") for line in done.stdout.splitlines())
+        return [needed for word, _, needed in words if word == "Depends"]
 
     def with_needs(self, *names):
         """Those packages and all that they need, by apt's own choice."""
@@ -211,7 +220,7 @@ Dir::Cache "{self.folder}/cache";
         found = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("Inst ")]
         if done.returncode != 0 or not found:
             raise PackageError(
-                f"{self.suite} for {self.architecture} lacks something of {' '.join(names)} ({_first_error(done.stderr)})"
+                f"{self.suite} for {self.architecture} lacks something of {' '.join(names)} ({_first_error(done)})"
             )
         return [name.split(":")[0] for name in found]
 
@@ -229,8 +238,10 @@ Dir::Cache "{self.folder}/cache";
             done = self._apt(["apt-get", "download", "-q", name], DOWNLOAD_SECONDS, cwd=folder)
             loaded = list(folder.glob("*.deb"))
             if done.returncode != 0 or len(loaded) != 1:
+                # The mirror may have another version by now.
+                (self.folder / "updated").unlink(missing_ok=True)
                 raise PackageError(
-                    f"{name} {version} cannot be had from the mirror ({_first_error(done.stderr)}); "
+                    f"{name} {version} cannot be had from the mirror ({_first_error(done)}); "
                     "see that `apt-get update` works, and try again"
                 )
             loaded[0].replace(path)
@@ -239,6 +250,8 @@ Dir::Cache "{self.folder}/cache";
         return path
 
 
-def _first_error(text):
-    lines = [line for line in text.splitlines() if line.startswith(("E:", "Err:"))] or text.splitlines()[-1:]
-    return lines[0][:200] if lines else "apt says nothing"
+def _first_error(done):
+    """What apt says first of why it failed, in a line."""
+    lines = (done.stderr + done.stdout).splitlines()
+    errors = [line for line in lines if line.startswith(("E:", "Err:"))] or lines[-1:]
+    return errors[0][:200] if errors else "apt says nothing"
