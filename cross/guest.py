@@ -1,6 +1,7 @@
 """One booted device: its first root file system, QEMU, and the console, by
 which the job on the host asks and the device answers."""
 
+import contextlib
 import queue
 import shlex
 import subprocess
@@ -148,5 +149,7 @@ class Guest:
             self.child.kill()
         self.child.wait()
         self.reader.join(timeout=5)
-        self.child.stdin.close()
+        # What it was not told any more goes nowhere.
+        with contextlib.suppress(OSError):
+            self.child.stdin.close()
         self.child.stdout.close()

@@ -145,11 +145,13 @@ class Job:
 
     def _serve(self):
         """What booted and other devices do alike."""
-        self._transfer()
-        self._crowd()
-        self._ssh()
-        self._idle()
-        self._relay_lost()
+        steps = {"the stream": self._transfer, "visitors at the same time": self._crowd, "SSH": self._ssh,
+                 "idle streams": self._idle, "the relay's restart": self._relay_lost}
+        for name, step in steps.items():
+            try:
+                step()
+            except OSError as error:
+                raise Trouble(f"{name}: a visitor's connection: {error}; see {self.device.console}") from None
 
     def _wake(self):
         ready = self.device.answer("ready", BOOT)

@@ -123,7 +123,7 @@ def programs(suite, architecture):
     """Files of busybox and dropbear: a path and its bytes, or the target of a
     symbolic link as text; and the packages that they come from."""
     with View(suite, architecture) as view:
-        debs = [view.deb(name) for name in view.with_needs(*PROGRAMS)]
+        debs = [view.deb(name, version) for name, version in view.with_needs(*PROGRAMS)]
         sources = [deb.stem for deb in debs]
         key = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
         path = cache_folder() / "programs" / f"{suite}-{architecture}-{key}.tar"

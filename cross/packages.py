@@ -64,7 +64,7 @@ def _deb822(text):
             continue
         key = fields.get("signed-by", "")
         # A key that stands in the file itself serves its stanza only.
-        key = key if key.startswith("/") else ""
+        key = ",".join(key.split()) if key.startswith("/") else ""
         for uri in fields.get("uris", "").split():
             yield Mirror(uri, key, tuple(fields.get("suites", "").split()), tuple(fields.get("components", "").split()))
 
@@ -88,6 +88,9 @@ def debian_mirror():
     """The machine's mirror of Debian's own suites."""
     names = ("bullseye", "bookworm", "trixie", "forky", "sid", "stable", "oldstable", "testing", "unstable")
     for mirror in mirrors():
+        # What lies on this machine is of its own architecture only.
+        if mirror.uri.startswith(("cdrom:", "file:")):
+            continue
         if "main" in mirror.components and any(suite in names for suite in mirror.suites):
             return mirror
     raise PackageError(
@@ -163,6 +166,8 @@ Dir::State "{self.folder}/state";
 Dir::State::lists "{self.folder}/lists";
 Dir::State::status "{self.folder}/status";
 Dir::Cache "{self.folder}/cache";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
 """)
 
     def _apt(self, words, seconds, cwd=None):
@@ -215,18 +220,20 @@ Dir::Cache "{self.folder}/cache";
         return [needed for word, _, needed in words if word == "Depends"]
 
     def with_needs(self, *names):
-        """Those packages and all that they need, by apt's own choice."""
+        """Those packages and all that they need, by apt's own choice: names and
+        versions."""
         done = self._apt(["apt-get", "install", "-s", "-q", "--no-install-recommends", *names], 120)
-        found = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("Inst ")]
+        found = [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("Inst ")]
         if done.returncode != 0 or not found:
             raise PackageError(
                 f"{self.suite} for {self.architecture} lacks something of {' '.join(names)} ({_first_error(done)})"
             )
-        return [name.split(":")[0] for name in found]
+        return [(name.split(":")[0], version.strip("()")) for name, version in found]
 
-    def deb(self, name):
-        """The file of a package, from the cache or the mirror."""
-        version = self.newest(name)
+    def deb(self, name, version=None):
+        """The file of a package, from the cache or the mirror; the newest one,
+        which is all that the lists have."""
+        version = version or self.newest(name)
         if version is None:
             raise PackageError(f"{self.suite} for {self.architecture} has no package {name}")
         # As apt calls its files.
