@@ -11,13 +11,12 @@ import relay
 from guest import Guest, Trouble
 from user_mode import Services, UserMode
 
-# Seconds that everything may take.
+# Seconds that everything may take, from the start of the device.
 LONGEST = 900
 # Seconds that the agent runs without a network.
 ALONE = 5
 # Seconds until memory is measured, after what was done before.
 CALM = 3
-STREAM_BYTES = 64 << 20
 VISITORS, IDLE_STREAMS = 50, 100
 # The port of the raw kite whose streams idle; it leads to the web server.
 IDLE_PORT = 8000
@@ -30,10 +29,10 @@ BOOT, TUNNEL, TRANSFER, ANSWER, END = 180, 120, 400, 90, 60
 NOT_SET = "clock of this machine is not set"
 
 
-def stream(binary):
-    """What the device's web server sends: a number and the program, again and
-    again."""
-    left, number = STREAM_BYTES, 0
+def stream(binary, size):
+    """The `size` bytes that the device's web server sends: a number and the
+    program, again and again."""
+    left, number = size, 0
     while left:
         for part in (b"%d\n" % number, binary):
             yield part[:left]
@@ -41,10 +40,10 @@ def stream(binary):
         number += 1
 
 
-def stream_digest(binary):
+def stream_digest(binary, size):
     """SHA-256 of the stream."""
     digest = hashlib.sha256()
-    for part in stream(binary):
+    for part in stream(binary, size):
         digest.update(part)
     return digest.hexdigest()
 
@@ -69,9 +68,10 @@ class Job:
     def __init__(self, binary, relay_program, folder, say):
         self.binary, self.relay_program = binary, relay_program
         self.folder, self.say, self.measures = folder, say, {}
-        self.deadline = time.monotonic() + LONGEST
+        # Set when what has to be loaded is here.
+        self.deadline = None
         self.device = self.relay = self.authority = None
-        self.is_cancelled = False
+        self.is_cancelled, self.stream_size = False, 64 << 20
 
     def boot(self, machine):
         """On an emulated machine with a kernel of its own."""
@@ -80,14 +80,16 @@ class Job:
         if kernel.remark:
             self.say(kernel.remark)
         self.say(f"{kernel.package} {kernel.version} of {kernel.suite}")
+        self.stream_size = machine.stream << 20
         self._prepare()
         text = rc(f"{guest.RELAY_ADDRESS}:{guest.RELAY_PORT}", "/etc/authority.pem", self.relay.secret)
         root, sources = guest.initramfs(
             machine, kernel, self.binary.read_bytes(), text + "runtime_directory = /run/kitelet\n",
-            self.authority.roots.read_bytes(), STREAM_BYTES,
+            self.authority.roots.read_bytes(), self.stream_size,
         )
         self.measures.update(mode="booted", suite=kernel.suite, kernel=kernel.version, memory_mb=machine.memory,
                              remark=machine.remark, programs=sources)
+        self.deadline = time.monotonic() + LONGEST
         try:
             self._start_relay()
             self.device = Guest(machine, kernel, root, self.relay.port, self.folder, self.deadline)
@@ -102,8 +104,9 @@ class Job:
     def user_mode(self, program):
         """As a program on the kernel of this machine."""
         self._prepare()
-        services = Services(lambda: stream(self.binary.read_bytes()))
+        services = Services(lambda: stream(self.binary.read_bytes(), self.stream_size))
         self.measures.update(mode="emulated user mode", remark="no kernel of its own, no clock in 1970")
+        self.deadline = time.monotonic() + LONGEST
         try:
             web, ssh = services.ports()
             text = rc(f"127.0.0.1:{self.relay.port}", self.authority.roots, self.relay.secret, web, ssh)
@@ -180,9 +183,11 @@ class Job:
         status, length, digest = self.relay.get("/cgi-bin/stream", self._left(TRANSFER))
         seconds = time.monotonic() - start
         spent = self._measure()["ticks"] - before["ticks"]
-        if (status, length, digest) != (200, STREAM_BYTES, stream_digest(self.binary.read_bytes())):
-            raise Trouble(f"of {STREAM_BYTES} bytes, {length} came (HTTP {status}), SHA-256 {digest}")
-        self.measures.update(transfer_seconds=round(seconds, 1), transfer_processor_seconds=spent / TICKS)
+        right = stream_digest(self.binary.read_bytes(), self.stream_size)
+        if (status, length, digest) != (200, self.stream_size, right):
+            raise Trouble(f"of {self.stream_size} bytes, {length} came (HTTP {status}), SHA-256 {digest}, not {right}")
+        self.measures.update(transfer_mb=length >> 20, transfer_seconds=round(seconds, 1),
+                             transfer_processor_seconds=spent / TICKS)
         self.say(f"{length >> 20} MiB came intact in {seconds:.0f} s, {spent / TICKS:.2f} s of the device's processor "
                  "in the agent")
 

@@ -32,6 +32,8 @@ class Machine:
     device_tree: str = ""
     # More of the kernel's command line.
     kernel_words: str = ""
+    # Megabytes (2^20) that go through the tunnel.
+    stream: int = 64
 
 
 def _arm(program, package, processor, architecture, kernel):
@@ -49,6 +51,8 @@ _RASPBERRY_PI = Machine(
     ("cdc_ether",), "usb-net", "ttyAMA0", device_tree="bcm2835-rpi-a-plus.dtb",
     # QEMU has no such part, and the kernel panics on its absence.
     kernel_words="initcall_blacklist=bcm2835_power_driver_init",
+    # Its emulated USB carries some 120 KB/s.
+    stream=16,
 )
 
 MACHINES = {
