@@ -173,9 +173,10 @@ Dir::Cache::srcpkgcache "srcpkgcache.bin";
     def _apt(self, words, seconds, cwd=None):
         environment = {**os.environ, "APT_CONFIG": str(self.folder / "apt.conf"), "LC_ALL": "C.UTF-8"}
         try:
+            # It ends when this program does, however that ends.
             return subprocess.run(
-                words, env=environment, cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False,
-                stdin=subprocess.DEVNULL,
+                ["setpriv", "--pdeathsig", "TERM", *words], env=environment, cwd=cwd, capture_output=True, text=True,
+                timeout=seconds, check=False, stdin=subprocess.DEVNULL,
             )
         except subprocess.TimeoutExpired:
             raise PackageError(f"{words[0]} {words[1]} took more than {seconds} s; is the mirror reachable?") from None
