@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import hashlib
+import random
 import secrets
 import signal
 import socket
@@ -18,6 +19,8 @@ PIECE, MAX_HEAD = 65536, 16384
 # this run.
 LONG_AGO = "20200101000000Z"
 LIFE_SECONDS = 7 * 86_400
+# Below those of connections that go out (ip(7), ip_local_port_range).
+PORTS = range(20_000, 32_000)
 
 
 class RelayError(Exception):
@@ -25,9 +28,13 @@ class RelayError(Exception):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of loopback that nobody listens on. It is none that the kernel
+    gives to connections that go out: the relay comes back to it later."""
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RelayError("no port of 127.0.0.1 is free for the relay")
 
 
 class Authority:
