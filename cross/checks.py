@@ -24,7 +24,7 @@ def check(path, target, flavour, line, private):
     content = path.read_bytes()
     _check_elf(path, target)
     for folder in private:
-        if str(folder).encode() in content:
+        if f"{folder}/".encode() in content:
             raise Problem(f"{path} holds the path {folder} of this machine; see the remapping in cross/build")
     _check_version(path, target, line, content)
     return sizes(content)

@@ -22,6 +22,8 @@ class Target:
     # More words for rustc and for the C compiler.
     rustflags: tuple = ()
     cflags: tuple = ()
+    # Words for zig on the processor, where the default is too new.
+    zig_cpu: tuple = ()
     order: str = "little"
     # Whether ring has a large table for P-256 there.
     has_p256_table: bool = False
@@ -37,14 +39,17 @@ TARGETS = (
            "arm-linux-musleabihf", "ARM", "arm",
            # Thumb-2: a third smaller than ARM code.
            rustflags=("-Ctarget-feature=+thumb-mode",), cflags=("-mthumb",),
+           zig_cpu=("-mcpu=generic+v7a+vfp3-d32+thumb2-neon",),
            attributes=("Tag_CPU_arch: v7", "Tag_ABI_VFP_args: VFP registers", "Tag_FP_arch: VFPv3-D16"),
            no_attributes=("Tag_Advanced_SIMD_arch",)),
     Target("armv6", "arm-unknown-linux-musleabihf", "every 32-bit Raspberry Pi, the first and Zero as well",
            "arm-linux-musleabihf", "ARM", "arm",
+           zig_cpu=("-mcpu=generic+v6+strict_align+vfp2-d32",),
            attributes=("Tag_CPU_arch: v6", "Tag_ABI_VFP_args: VFP registers"),
            no_attributes=("Tag_Advanced_SIMD_arch",)),
     Target("armv5te", "armv5te-unknown-linux-musleabi", "ARM routers and NAS without FPU",
            "arm-linux-musleabi", "ARM", "arm",
+           zig_cpu=("-mcpu=generic+v5te+soft_float+strict_align",),
            attributes=("Tag_CPU_arch: v5TE",),
            no_attributes=("Tag_ABI_VFP_args", "Tag_Advanced_SIMD_arch")),
     Target("mipsel", "mipsel-unknown-linux-musl", "little-endian MIPS routers: MT7620, MT7621, MT7628",
