@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ServerConnection};
 use rustls::{Connection as Session, Error, InconsistentKeys, ServerConfig};
 
-use super::ciphers::{has_aes, ignores_client_order, provider};
+use super::ciphers::{has_aes, ignores_client_order, server_provider};
 use super::connection::Connection;
 use super::handshake::{HandshakeError, handshake};
 use super::tls_setup::TlsSetupError;
@@ -87,7 +87,7 @@ pub(super) fn server_config(
             error => format!("private key: {error}"),
         })
     })?;
-    let mut config = ServerConfig::builder_with_provider(provider(has_aes))
+    let mut config = ServerConfig::builder_with_provider(server_provider(has_aes))
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsSetupError::Library(error.to_string()))?
         .with_no_client_auth()

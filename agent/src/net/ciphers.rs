@@ -8,6 +8,8 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::{CipherSuite, SupportedCipherSuite};
 
+use super::no_keys::NoKeys;
+
 /// Whether `ring` does AES-GCM by instructions of this processor: AES for the
 /// cipher and a carry-less multiplication for GCM, as in its `aes_gcm.rs`.
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
@@ -52,14 +54,19 @@ fn price(suite: CipherSuite) -> u8 {
     }
 }
 
-/// `ring` with its suites in that order.
-pub(super) fn provider(has_aes: bool) -> Arc<CryptoProvider> {
+/// `ring` with its suites in that order, for a client: it shows no certificate,
+/// so nothing that signs comes into a program without servers ([`NoKeys`]).
+pub(super) fn client_provider(has_aes: bool) -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
         cipher_suites: cipher_suites(has_aes),
-        #[cfg(not(feature = "relay"))]
-        key_provider: &super::no_keys::NoKeys,
+        key_provider: &NoKeys,
         ..ring::default_provider()
     })
+}
+
+/// The same for a server.
+pub(super) fn server_provider(has_aes: bool) -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider { cipher_suites: cipher_suites(has_aes), ..ring::default_provider() })
 }
 
 /// Whether a server's own order goes before the client's

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 
 use super::certificate::{CertificateFault, Day, Hex, fault, key_sha256};
-use super::ciphers::{has_aes, provider};
+use super::ciphers::{has_aes, server_provider};
 
 /// A certificate that ends within this time is told of.
 const SOON: Duration = Duration::from_secs(7 * 86_400);
@@ -59,7 +59,7 @@ fn wrong_name(parsed: &ParsedCertificate<'_>, name: &str) -> Option<String> {
 fn wrong_time(parsed: &ParsedCertificate<'_>, now: Duration) -> Option<String> {
     let at = |time: Duration| {
         let time = UnixTime::since_unix_epoch(time);
-        let algorithms = provider(has_aes()).signature_verification_algorithms.all;
+        let algorithms = server_provider(has_aes()).signature_verification_algorithms.all;
         let roots = RootCertStore::empty();
         verify_server_cert_signed_by_trust_anchor(parsed, &roots, &[], time, algorithms)
             .map_err(fault)

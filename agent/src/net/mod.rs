@@ -20,7 +20,6 @@ mod handshake;
 mod held;
 mod http_connect;
 mod http_proxy;
-#[cfg(not(feature = "relay"))]
 mod no_keys;
 mod open_error;
 mod opening;

@@ -1,4 +1,4 @@
-//! Keeps the signing with private keys out of the agent's small build.
+//! Keeps the signing with private keys out of a program that is no server.
 //!
 //! An agent verifies certificates and shows none of its own, so nothing ever
 //! loads a key; but the provider of the cryptography names its loader, and with

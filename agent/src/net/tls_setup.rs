@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::certificate::RelayVerifier;
 use super::certificate_clock::{CERTIFICATE_CLOCK, Provider};
-use super::ciphers::{has_aes, provider};
+use super::ciphers::{client_provider, has_aes};
 use super::socket::{InWords, printable};
 use crate::config::TlsSettings;
 
@@ -40,7 +40,7 @@ pub(super) fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsS
             (RootCertStore { roots }, Vec::new())
         }
     };
-    let provider = provider(has_aes());
+    let provider = client_provider(has_aes());
     let algorithms = provider.signature_verification_algorithms;
     let mut config =
         ClientConfig::builder_with_details(provider, Arc::new(Provider(&CERTIFICATE_CLOCK)))

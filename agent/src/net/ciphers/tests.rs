@@ -59,7 +59,7 @@ fn negotiated(
 ) -> CipherSuite {
     let (chain, key, roots) = identity();
     let server = server_config(chain.as_bytes(), key.as_bytes(), server_has_aes).expect("server");
-    let client = ClientConfig::builder_with_provider(provider(client_has_aes))
+    let client = ClientConfig::builder_with_provider(client_provider(client_has_aes))
         .with_protocol_versions(&[version])
         .expect("versions")
         .with_root_certificates(roots)
