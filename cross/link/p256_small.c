@@ -1,6 +1,6 @@
 /* Lets ring's small P-256 serve where its Rust code asks for the large one.
  *
- * On aarch64 and x86_64 ring multiplies the base point with a table of 150 KB.
+ * On aarch64 ring multiplies the base point with a table of 150 KB.
  * Compiled with OPENSSL_SMALL its C code takes the way of all other processors
  * instead, but its Rust code still asks for a second function with the same
  * meaning that may take a time which depends on the scalar; one that may not
