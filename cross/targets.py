@@ -25,6 +25,9 @@ class Target:
     # Words for zig on the processor, where the default is too new.
     zig_cpu: tuple = ()
     order: str = "little"
+    # Whether ring has assembly for its ciphers there. Where it has none, its Rust is
+    # worth its size.
+    has_assembly: bool = True
     # Whether ring has a large table for P-256 there that it can do without; on
     # x86_64 its X25519 hangs on the same switch.
     has_p256_table: bool = False
@@ -55,12 +58,12 @@ TARGETS = (
            no_attributes=("Tag_ABI_VFP_args", "Tag_Advanced_SIMD_arch")),
     Target("mipsel", "mipsel-unknown-linux-musl", "little-endian MIPS routers: MT7620, MT7621, MT7628",
            "mipsel-linux-musleabi", "MIPS R3000", "mipsel",
-           attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
+           has_assembly=False, attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
     Target("mips", "mips-unknown-linux-musl", "big-endian MIPS routers: ath79, lantiq",
            "mips-linux-musleabi", "MIPS R3000", "mips",
-           order="big", attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
+           order="big", has_assembly=False, attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
     Target("riscv64", "riscv64gc-unknown-linux-musl", "64-bit RISC-V boards",
-           "riscv64-linux-musl", "RISC-V", "riscv64"),
+           "riscv64-linux-musl", "RISC-V", "riscv64", has_assembly=False),
     Target("x86_64", "x86_64-unknown-linux-musl", "PCs, servers and x86 gateways",
            "x86_64-linux-musl", "Advanced Micro Devices X86-64", "x86_64"),
 )

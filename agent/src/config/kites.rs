@@ -1,7 +1,7 @@
 //! The lines about kites and services, and what comes of them: which kite has
 //! which service, secret, name and flags.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use super::environment::Environment;
 use super::flags::{PORT_OF_NONE, flag_line, holds_secret, set_flag};
@@ -26,7 +26,7 @@ pub(super) struct KiteLines {
     /// `--secret-file`, which goes before every secret of a file.
     command_line_secret: Option<Secret>,
     services: Vec<Service>,
-    by_id: BTreeMap<KiteId, Place>,
+    by_id: LiteMap<KiteId, Place>,
     /// Which services came with the last service line.
     last_line: std::ops::Range<usize>,
     flags: Vec<Flag>,

@@ -20,8 +20,10 @@ mod event;
 mod send;
 mod stream;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use litemap::LiteMap;
 
 use super::answer::{Answer, Quota};
 use super::burst::BurstGuard;
@@ -80,7 +82,7 @@ pub struct Session {
     decoder: Decoder,
     /// Where the body of the current frame goes.
     body_of: Option<u32>,
-    streams: BTreeMap<u32, Stream>,
+    streams: LiteMap<u32, Stream>,
     pool: WindowPool,
     /// Streams with something to tell, each at most once.
     queue: VecDeque<u32>,
@@ -115,7 +117,7 @@ impl Session {
             settings,
             decoder: Decoder::new(settings.max_header_bytes),
             body_of: None,
-            streams: BTreeMap::new(),
+            streams: LiteMap::new(),
             pool: WindowPool::new(),
             queue: VecDeque::new(),
             refusals: VecDeque::new(),
