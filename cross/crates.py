@@ -12,12 +12,13 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import recipe
 from problem import Problem
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "kitelet"
-# What an archive is called, and what cargo is told to build for it.
-FLAVOURS = {"kitelet": (), "kitelet-agent": ("--no-default-features",)}
+# By what binary and archive are called.
+FLAVOURS = {flavour.name: flavour for flavour in recipe.FLAVOURS}
 # Of `{depth}{name} v{version} (proc-macro) (*)`, where the rest may be missing.
 LINE = re.compile(r"(?P<depth>\d+)(?P<name>[A-Za-z0-9_-]+) v(?P<version>\S+)(?P<rest>.*)")
 
@@ -76,7 +77,7 @@ def checksums():
 def edges(flavour, triple, kinds):
     """What needs what, by name and version; the first one is ours."""
     answer = cargo("tree", "--package", PACKAGE, "--target", triple, "--edges", kinds, "--prefix", "depth",
-                   "--charset", "ascii", *FLAVOURS[flavour])
+                   "--charset", "ascii", *FLAVOURS[flavour].features)
     found, above = {}, []
     for line in answer.splitlines():
         # Headings such as [build-dependencies] are parted from the next by nothing.
