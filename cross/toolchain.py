@@ -45,7 +45,9 @@ class Toolchain:
 
 def say(text):
     """One line of what is being done."""
-    print(f"cross/build: {text}", flush=True)
+    # In one piece, since several builds talk at once.
+    sys.stdout.write(f"cross/build: {text}\n")
+    sys.stdout.flush()
 
 
 def output(*command, cwd=ROOT):
