@@ -95,7 +95,7 @@ def debian_mirror():
             return mirror
     raise PackageError(
         "no mirror of Debian in /etc/apt/sources.list or /etc/apt/sources.list.d; "
-        "the kernels come from there, so use Debian or add one: "
+        "packages come from there, so use Debian or add one: "
         "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] URI bookworm main"
     )
 
@@ -112,9 +112,9 @@ class View:
         self.remark = ""
 
     def __enter__(self):
-        for tool in ("apt-get", "dpkg-deb"):
+        for tool in ("apt-get", "dpkg-deb", "setpriv"):
             if shutil.which(tool) is None:
-                raise PackageError(f"{tool} is missing; the kernels are Debian's, so use Debian or one of its children")
+                raise PackageError(f"{tool} is missing; the packages are Debian's, so use Debian or one of its children")
         for folder in ("lists/partial", "cache/archives/partial", "state"):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         self.packages.mkdir(parents=True, exist_ok=True)
@@ -206,6 +206,12 @@ Dir::Cache::srcpkgcache "srcpkgcache.bin";
                 return None if version == "(none)" else version
         return None
 
+    def versions(self, name):
+        """All versions of a package that the mirror has, the newest first."""
+        done = self._apt(["apt-cache", "madison", name], 60)
+        rows = ([word.strip() for word in line.split("|")] for line in done.stdout.splitlines())
+        return [row[1] for row in rows if len(row) == 3 and row[0] == name]
+
     def kernel_of(self, name):
         """The kernel that a metapackage stands for, and the packages that it
         is in: one up to Debian 13, several later."""
@@ -232,8 +238,8 @@ Dir::Cache::srcpkgcache "srcpkgcache.bin";
         return [(name.split(":")[0], version.strip("()")) for name, version in found]
 
     def deb(self, name, version=None):
-        """The file of a package, from the cache or the mirror; the newest one,
-        which is all that the lists have."""
+        """The file of a package, from the cache or the mirror; the newest one if
+        none of `versions` is named."""
         version = version or self.newest(name)
         if version is None:
             raise PackageError(f"{self.suite} for {self.architecture} has no package {name}")
@@ -243,7 +249,7 @@ Dir::Cache::srcpkgcache "srcpkgcache.bin";
             return path
         folder = self.partial()
         try:
-            done = self._apt(["apt-get", "download", "-q", name], DOWNLOAD_SECONDS, cwd=folder)
+            done = self._apt(["apt-get", "download", "-q", f"{name}={version}"], DOWNLOAD_SECONDS, cwd=folder)
             loaded = list(folder.glob("*.deb"))
             if done.returncode != 0 or len(loaded) != 1:
                 # The mirror may have another version by now.
