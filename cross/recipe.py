@@ -13,15 +13,13 @@ LINK = ROOT / "cross/link"
 # Whose small P-256 cross/link/p256_small.c serves.
 RING = "0.17.14"
 
-# What every binary is compiled with. musl comes from zig, not from rustc; its
-# 64-bit time is told to the crate `libc`, or every timer stalls on 32-bit MIPS.
+# What every binary is compiled with. musl comes from zig, not from rustc.
 # Nothing unwinds where a panic ends the program, so the tables for it go.
 COMMON_RUSTFLAGS = (
     "-Clink-self-contained=no",
     "-Ctarget-feature=+crt-static",
     "-Crelocation-model=static",
     "-Cforce-unwind-tables=no",
-    "--cfg=libc_unstable_musl_v1_2",
 )
 COMMON_CFLAGS = ("-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
 # A panic ends the router's agent at once and without words; its supervisor
@@ -56,7 +54,7 @@ FLAVOURS = (
 def rustflags(target, flavour, remapped):
     """Words for rustc; `remapped` are folders of this machine and what the
     binary is to call them."""
-    words = [*COMMON_RUSTFLAGS, *target.rustflags]
+    words = [*COMMON_RUSTFLAGS, target.times, *target.rustflags]
     if flavour.is_small:
         words += SMALL_RUSTFLAGS
     return words + [f"--remap-path-prefix={old}={new}" for old, new in remapped]

@@ -19,6 +19,8 @@ class Target:
     machine: str
     # qemu-user's name of the processor.
     qemu: str
+    # How the crates are told what musl's times are.
+    times: str = "--cfg=libc_unstable_musl_v1_2"
     # More words for rustc and for the C compiler.
     rustflags: tuple = ()
     cflags: tuple = ()
@@ -35,6 +37,12 @@ class Target:
     attributes: tuple = ()
     no_attributes: tuple = ()
 
+
+# Through musl the crate rustix hands over times of 64 bits where 32 are meant, and
+# every timer stalls. `libc_unstable_musl_v1_2` makes that right on little-endian
+# processors only; with this, which rustix sets by itself for glibc, both
+# kinds of MIPS convert to the 32 bits that the standard library has there anyway.
+MIPS_TIMES = "--cfg=fix_y2038"
 
 TARGETS = (
     Target("aarch64", "aarch64-unknown-linux-musl", "64-bit Raspberry Pi OS, most newer routers and gateways",
@@ -58,10 +66,10 @@ TARGETS = (
            no_attributes=("Tag_ABI_VFP_args", "Tag_Advanced_SIMD_arch")),
     Target("mipsel", "mipsel-unknown-linux-musl", "little-endian MIPS routers: MT7620, MT7621, MT7628",
            "mipsel-linux-musleabi", "MIPS R3000", "mipsel",
-           has_assembly=False, attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
+           times=MIPS_TIMES, has_assembly=False, attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
     Target("mips", "mips-unknown-linux-musl", "big-endian MIPS routers: ath79, lantiq",
            "mips-linux-musleabi", "MIPS R3000", "mips",
-           order="big", has_assembly=False, attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
+           order="big", times=MIPS_TIMES, has_assembly=False, attributes=("ISA: MIPS32r2", "FP ABI: Soft float")),
     Target("riscv64", "riscv64gc-unknown-linux-musl", "64-bit RISC-V boards",
            "riscv64-linux-musl", "RISC-V", "riscv64", has_assembly=False),
     Target("x86_64", "x86_64-unknown-linux-musl", "PCs, servers and x86 gateways",
