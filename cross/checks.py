@@ -127,7 +127,8 @@ def check_budget(target, flavour, measured):
     """That the binary is no larger than its budget allows."""
     limits = budget().get((flavour.word, target.name))
     if limits is None:
-        return
+        raise Problem(f"cross/budget has no line for {flavour.word} {target.name}; it has {measured[0]:,} bytes, "
+                      f"{measured[1]:,} by gzip")
     for what, size, limit in zip(("bytes", "bytes by gzip"), measured, limits):
         if size > limit:
             raise Problem(f"{target.name} {flavour.word} has {size:,} {what}, {size - limit:,} more than cross/budget allows: "

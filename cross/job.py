@@ -246,7 +246,9 @@ class Job:
         self._start_relay()
         self._wait(lambda: self.device.said(NOT_SET, shown) or self.relay.is_answered(), TUNNEL,
                    "the agent says nothing of a certificate that is younger than it")
-        outcome = "refused until the clock is set" if self.device.said(NOT_SET, shown) else "taken in 1970"
+        if not self.device.said(NOT_SET, shown):
+            raise Trouble("a certificate that is younger than the program is taken with the clock in 1970")
+        outcome = "refused until the clock is set"
         before = time.monotonic()
         clock = self.device.ask("clock", value=int(time.time()))["clock"]
         self._wait(self.relay.is_answered, TUNNEL, "no visitor is answered after the clock was set")

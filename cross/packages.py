@@ -154,6 +154,10 @@ class View:
 APT::Architecture "{self.architecture}";
 APT::Architectures {{ "{self.architecture}"; }};
 APT::Sandbox::User "root";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
+Acquire::AllowDowngradeToInsecureRepositories "false";
+APT::Get::AllowUnauthenticated "false";
 Acquire::Languages "none";
 Acquire::Retries "1";
 Acquire::http::Timeout "20";

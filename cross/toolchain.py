@@ -178,6 +178,8 @@ def _tools(toolchain):
     if stamp.exists() and stamp.read_bytes() == REQUIREMENTS.read_bytes() and _runs(toolchain.tools / "python-zig"):
         return
     say(f"zig and cargo-zigbuild into {stamp.parent}")
+    # What another zig compiled is no part of what this one builds.
+    shutil.rmtree(toolchain.work / "build", ignore_errors=True)
     shutil.rmtree(stamp.parent, ignore_errors=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", stamp.parent], check=True, capture_output=True)

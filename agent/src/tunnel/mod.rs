@@ -339,6 +339,8 @@ impl Tunnel {
         if is_same {
             streams.remove(&stream);
             if streams.is_empty() {
+                // Gives back the memory of the crowd that was.
+                *streams = LiteMap::new();
                 self.emptied.notify();
             }
         }

@@ -221,7 +221,7 @@ impl Session {
                             self.queue.retain(|&queued| queued != stream);
                         }
                         known.window.release(&mut self.pool);
-                        self.streams.remove(&stream);
+                        forget(&mut self.streams, stream);
                     } else if known.is_half_closed() {
                         self.next_check.get_or_insert(now + HALF_CLOSED_CHECK);
                     }
@@ -394,6 +394,14 @@ impl Session {
     fn advance_stream_id(&mut self) {
         self.next_stream =
             if self.next_stream == LARGEST_STREAM_ID { 1 } else { self.next_stream + 1 };
+    }
+}
+
+/// Removes a stream; the last gives back the memory of the crowd that was.
+fn forget(streams: &mut LiteMap<u32, Stream>, stream: u32) {
+    streams.remove(&stream);
+    if streams.is_empty() {
+        *streams = LiteMap::new();
     }
 }
 

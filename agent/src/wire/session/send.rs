@@ -115,7 +115,7 @@ impl Session {
         }
         if known.is_over() {
             known.window.release(&mut self.pool);
-            self.streams.remove(&stream);
+            super::forget(&mut self.streams, stream);
         } else if known.owes_receipt() || known.untold().is_some() {
             self.enqueue(stream);
         }
