@@ -59,7 +59,7 @@ TARGETS = (
            zig_cpu=("-mcpu=generic+v6+strict_align+vfp2-d32",),
            attributes=("Tag_CPU_arch: v6", "Tag_ABI_VFP_args: VFP registers"),
            no_attributes=("Tag_Advanced_SIMD_arch",)),
-    Target("armv5te", "armv5te-unknown-linux-musleabi", "ARM routers and NAS without FPU",
+    Target("armv5te", "armv5te-unknown-linux-musleabi", "ARM routers and NAS without FPU (on trial)",
            "arm-linux-musleabi", "ARM", "arm",
            zig_cpu=("-mcpu=generic+v5te+soft_float+strict_align",),
            attributes=("Tag_CPU_arch: v5TE",),
