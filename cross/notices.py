@@ -14,7 +14,7 @@ NAMES = re.compile(r"(un)?licen[cs]e|copying|copyright|notice", re.IGNORECASE)
 DEPTH = 3
 # No licence is longer; what is longer is no licence text.
 MAX_BYTES = 100_000
-# Not from crates.io: what zig links from its own copies, with the texts it comes with.
+# No crates: what zig links from its own copies, with the texts it comes with.
 OTHERS = (
     ("musl, the C library", "MIT", HERE / "licenses/musl.txt"),
     ("LLVM libunwind", "Apache-2.0 WITH LLVM-exception", HERE / "licenses/libunwind.txt"),
