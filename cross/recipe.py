@@ -86,6 +86,11 @@ def link_sources(target, flavour):
     return files
 
 
+def link_command(zig, target, words, source, path):
+    """Compiles one of our C files; `words` are those of `cflags`."""
+    return [zig, "cc", "-target", target.zig, *target.zig_cpu, "-Oz", *words, "-g0", "-c", source, "-o", path]
+
+
 def check_ring():
     """That the lock file holds the version of ring that our C code knows."""
     lock = (ROOT / "Cargo.lock").read_text(encoding="utf-8")
